@@ -1,0 +1,394 @@
+"""Builds what is generated: exercise notebooks, executed solutions, links between the pages, and the README's index.
+
+Everything derives from three authored files a unit. Ids and order are fixed, so building twice changes nothing.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from course.catalogue import SECTIONS, Unit, find_units
+from course.errors import CourseError, at
+from course.paths import write_atomic
+from course.runner import load_suite
+from course.source import Segment, cut_holes, find_definition, import_closure, owner, parse_module
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+HINTS_PER_STUB = 3
+
+
+def lint(unit: Unit) -> None:
+    """Refuse a unit whose authored files do not fit together. Raises CourseError that names the file."""
+    for language, page in enumerate(unit.pages.values()):
+        for key, headings in SECTIONS.items():
+            if key == "hints" and unit.is_concept:
+                continue
+            if not page.sections.get(key):
+                raise at(page.path, f"section '## {headings[language]}' is missing or empty", unit.root)
+        for stub in unit.stubs:
+            if len(page.hints.get(stub, [])) != HINTS_PER_STUB:
+                count = len(page.hints.get(stub, []))
+                raise at(page.path, f"needs {HINTS_PER_STUB} numbered hints under '### {stub}', has {count}", unit.root)
+        for name in page.hints.keys() - set(unit.stubs):
+            raise at(page.path, f"has hints for {name!r}, which is no stub", unit.root)
+        lint_links(page.path, unit.root)
+    if unit.is_concept:
+        return
+    if not unit.module.is_file():
+        raise at(unit.question, f"names stubs, but {unit.describe()['module']} does not exist", unit.root)
+    source = unit.module.read_text(encoding="utf-8")
+    docstring, _ = parse_module(source)
+    if not docstring.startswith("# "):
+        raise at(unit.module, "must begin with a Markdown docstring under a '# ' title", unit.root)
+    try:
+        cut_holes(source, unit.stubs)
+    except CourseError as error:
+        raise at(unit.module, str(error), unit.root) from None
+    for target in (f"../../questions/{unit.id}.md", f"../../notebooks/{unit.id}.ipynb", f"../../solutions/{unit.id}.ipynb"):
+        if f"({target})" not in docstring:
+            raise at(unit.module, f"the docstring does not link to {target}", unit.root)
+    suite = load_suite(unit)
+    fakes = sum(len(table) for table in suite.fakes.values())
+    if fakes < 6:
+        raise at(unit.tests, f"needs at least 6 wrong implementations in FAKES, has {fakes}", unit.root)
+
+
+def lint_links(path: Path, root: Path) -> None:
+    """Every relative link of a Markdown file must lead to a file. Raises CourseError on the first that does not."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        if not (path.parent / target).exists() and not _will_exist(path.parent / target, root):
+            raise at(path, f"link to {target}, which does not exist", root)
+
+
+def _will_exist(path: Path, root: Path) -> bool:
+    """Whether a missing file is one that the builder makes."""
+    try:
+        parts = path.resolve().relative_to(root.resolve()).with_suffix("").parts
+    except ValueError:
+        return False
+    return parts[0] in ("notebooks", "solutions") and (root / "questions" / Path(*parts[1:])).with_suffix(".md").is_file()
+
+
+def lint_orphans(root: Path, units: list[Unit]) -> None:
+    """A module without a question, or a translation without its original, is an error that names the file."""
+    known = {unit.module for unit in units}
+    for module in sorted((root / "reference_impl").glob("*/*.py")):
+        if module.name != "__init__.py" and module.parent.name != "data" and module not in known:
+            raise at(module, f"has no question: write questions/{module.parent.name}/{module.stem}.md", root)
+    for page in sorted((root / "questions").glob("*/*.zh.md")):
+        if not page.with_name(page.name.replace(".zh.md", ".md")).is_file():
+            raise at(page, "is a translation of no question", root)
+    for tests in sorted((root / "tests" / "exercises").glob("*/test_*.py")):
+        if not any(unit.tests == tests for unit in units):
+            raise at(tests, "tests no unit: there is no question of that name", root)
+
+
+# --- notebooks ---------------------------------------------------------------------------------------------------------
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-")
+
+
+def _markdown(identity: str, text: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "id": identity, "metadata": {}, "source": text}
+
+
+def _code(identity: str, text: str, tags: Iterable[str] = ()) -> dict[str, Any]:
+    metadata = {"tags": list(tags)} if tags else {}
+    return {"cell_type": "code", "execution_count": None, "id": identity, "metadata": metadata, "outputs": [], "source": text}
+
+
+def _header(unit: Unit, docstring: str, solved: bool) -> str:
+    other = f"[exercise](../../notebooks/{unit.id}.ipynb)" if solved else f"[solution](../../solutions/{unit.id}.ipynb)"
+    links = (
+        f"[Question](../../questions/{unit.id}.md) · [中文问题](../../questions/{unit.id}.zh.md) · "
+        f"[module](../../reference_impl/{unit.id}.py) · {other}"
+    )
+    task = (
+        "This is the solution: the reference module, executed."
+        if solved
+        else f"**Your task.** Fill in the bodies of {', '.join(f'`{stub}`' for stub in unit.stubs)}, and run the check below each. "
+        "All else is given and works: your functions drive the real training loop and the demo at the end."
+    )
+    text = docstring.partition("**In this course.**")[0].rstrip()
+    return "\n".join([text, "", "---", links, "", task])
+
+
+def _exercise(unit: Unit, stub: str) -> str:
+    """The markdown before a stub: its name and its hints, folded away."""
+    lines = [f"### ✏️ {stub}", ""]
+    for number, (english, chinese) in enumerate(
+        zip(unit.pages["en"].hints[stub], unit.pages["zh"].hints[stub], strict=True), start=1
+    ):
+        lines += [f"<details><summary>Hint {number} · 提示 {number}</summary>", "", english, "", chinese, "", "</details>", ""]
+    return "\n".join(lines).rstrip()
+
+
+def compose(unit: Unit, *, solved: bool) -> dict[str, Any]:
+    """The notebook of a unit as nbformat 4.5 JSON, without outputs: with holes, or `solved`."""
+    docstring, segments = parse_module(unit.module.read_text(encoding="utf-8"))
+    cells = [_markdown("title", _header(unit, docstring, solved))]
+    setup = f'from course.notebook import checks_for\n\ncheck = checks_for("{unit.id}")'
+    cells.append(_code("setup", setup))
+    used: set[str] = {cell["id"] for cell in cells}
+
+    def unique(identity: str) -> str:
+        candidate, n = identity[:60], 2
+        while candidate in used:
+            candidate, n = f"{identity[:56]}-{n}", n + 1
+        used.add(candidate)
+        return candidate
+
+    for segment in segments:
+        stubs = [stub for stub in unit.stubs if owner(stub) == segment.name]
+        for stub in stubs:
+            cells.append(_markdown(unique(f"exercise-{_slug(stub)}"), _exercise(unit, stub)))
+        text = segment.text if solved or not stubs else cut_holes(segment.text, stubs)
+        tags = ["stub"] if stubs else ["given"]
+        cells.append(_code(unique(f"{segment.kind}-{_slug(segment.name)}".rstrip("-")), text, tags))
+        for stub in stubs:
+            cells.append(_code(unique(f"check-{_slug(stub)}"), f'check("{stub}")', ["check"]))
+    cells.append(_markdown("all", "## All together\n\nEvery check once more, then your system at work."))
+    cells.append(_code("check", "check()", ["check"]))
+    if any(segment.name == "demo" for segment in segments):
+        cells.append(_code("demo-run", "figure = demo()", ["demo"]))
+    return {
+        "cells": cells,
+        "metadata": {"kernelspec": KERNEL, "language_info": {"name": "python"}, "aigc": {"unit": unit.id}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def to_json(notebook: dict[str, Any]) -> str:
+    """A notebook as it is written to disk: as Jupyter itself writes it, keys sorted, sources in lines."""
+    node = nbformat.from_dict(notebook)
+    nbformat.validate(node)
+    return str(nbformat.writes(node)) + "\n"
+
+
+def fill(notebook: dict[str, Any], source: str) -> dict[str, Any]:
+    """A copy of a notebook with holes in which the cells of stubs hold the definitions found in `source`."""
+    import ast
+    import copy
+
+    _, segments = parse_module(source)
+    answers = {segment.name: segment.text for segment in segments if segment.kind in ("function", "class")}
+    filled = copy.deepcopy(notebook)
+    for cell in filled["cells"]:
+        if "stub" in cell["metadata"].get("tags", []):
+            name = next(node.name for node in ast.parse(cell["source"]).body if hasattr(node, "name"))
+            if name in answers:
+                cell["source"] = answers[name]
+                continue
+            for answer in [key for key in answers if find_definition(ast.parse(cell["source"]).body, key)]:
+                cell["source"] = answers[answer]
+    return filled
+
+
+def fingerprint(unit: Unit) -> str:
+    """Hash of everything that a solution's outputs come from: the module, what it imports, and the tests."""
+    digest = hashlib.sha256()
+    for path in [*import_closure(unit.module, unit.root), unit.tests]:
+        digest.update(path.relative_to(unit.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def stale_solution(unit: Unit) -> str:
+    """Why the solution on disk is not what the sources say, in words; empty when it is."""
+    try:
+        existing = json.loads(unit.solution.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "is missing"
+    except ValueError:
+        return "is not JSON"
+    expected = json.loads(to_json(compose(unit, solved=True)))
+
+    def authored(notebook: dict[str, Any]) -> list[tuple[str, str, Any]]:
+        return [(cell["id"], cell["cell_type"], cell["source"]) for cell in notebook["cells"]]
+
+    if authored(existing) != authored(expected):
+        return "differs from the module"
+    if existing["metadata"].get("aigc", {}).get("sources") != fingerprint(unit):
+        return "was executed with other sources than these"
+    outputs = [output for cell in existing["cells"] for output in cell.get("outputs", [])]
+    if any(output["output_type"] == "error" for output in outputs) or not outputs:
+        return "has no outputs, or an error among them"
+    return ""
+
+
+def execute(unit: Unit, timeout: int = 600) -> str:
+    """The solved notebook, executed in a fresh kernel of this interpreter, as it is written to disk."""
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    class ThisInterpreter(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=argv, display_name=KERNEL["display_name"], language="python")
+
+    notebook = compose(unit, solved=True)
+    notebook["metadata"]["aigc"]["sources"] = fingerprint(unit)
+    node = nbformat.from_dict(notebook)
+    from jupyter_client.manager import AsyncKernelManager
+
+    manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
+    client = NotebookClient(
+        node, km=manager, timeout=timeout, record_timing=False, resources={"metadata": {"path": str(unit.root)}}
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise at(unit.module, f"its solution does not run: {error.ename}: {error.evalue}", unit.root) from None
+    for cell in node.cells:
+        cell.pop("execution_count", None)
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = [_quiet(output) for output in cell.outputs if not _is_noise(output)]
+    node.metadata.language_info = {"name": "python"}
+    nbformat.validate(node)
+    return str(nbformat.writes(node)) + "\n"
+
+
+def _is_noise(output: Any) -> bool:
+    return output.output_type == "stream" and output.name == "stderr"
+
+
+def _quiet(output: Any) -> Any:
+    if "execution_count" in output:
+        output.execution_count = None
+    return output
+
+
+# --- pages -------------------------------------------------------------------------------------------------------------
+
+
+def between(text: str, name: str, content: str, path: Path) -> str:
+    """`text` with what stands between the markers of `name` replaced. Raises CourseError if the markers are not there."""
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise CourseError(f"{path.name}: needs the two lines {start} and {end}, once each and in this order")
+    head, rest = text.split(start)
+    return f"{head}{start}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def page_links(unit: Unit, language: str) -> str:
+    """The line of links under a question's front matter."""
+    other = f"[中文]({unit.name}.zh.md)" if language == "en" else f"[English]({unit.name}.md)"
+    if unit.is_concept:
+        return other
+    names = {
+        "en": ("Exercise notebook", "Solution", "Reference module"),
+        "zh": ("练习笔记本", "参考解答", "参考实现"),
+    }[language]
+    paths = (f"notebooks/{unit.id}.ipynb", f"solutions/{unit.id}.ipynb", f"reference_impl/{unit.id}.py")
+    return " · ".join([*(f"[{name}](../../{path})" for name, path in zip(names, paths, strict=True)), other])
+
+
+def with_links(text: str, links: str) -> str:
+    """A question with its line of links, put between markers right below the front matter."""
+    block = f"<!-- links:start -->\n{links}\n<!-- links:end -->"
+    if "<!-- links:start -->" in text:
+        return re.sub(r"<!-- links:start -->.*?<!-- links:end -->", lambda _: block, text, count=1, flags=re.DOTALL)
+    return re.sub(r"(\A---\n.*?\n---\n)\n*", lambda match: f"{match[1]}\n{block}\n\n", text, count=1, flags=re.DOTALL)
+
+
+def readme_index(units: list[Unit]) -> str:
+    """The course by track, as Markdown tables."""
+    lines: list[str] = []
+    for track in dict.fromkeys(unit.track for unit in units):
+        lines += [
+            f"### {track}",
+            "",
+            "| question | 问题 | difficulty | exercise | solution | reference |",
+            "|---|---|---|---|---|---|",
+        ]
+        for unit in (u for u in units if u.track == track):
+            code = unit.describe()
+            cells = [
+                f"[{unit.title}]({code['question']})",
+                f"[{unit.title_zh}]({code['question_zh']})",
+                "★" * unit.difficulty + "☆" * (5 - unit.difficulty),
+            ]
+            links = {"notebook": code["notebook"], "solution": code["solution"], "module": code["module"]}
+            cells += ["—" if path is None else f"[{name}]({path})" for name, path in links.items()]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+# --- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def generated_texts(root: Path, units: list[Unit]) -> dict[Path, str]:
+    """Every generated file but the solutions, with what it has to contain."""
+    texts: dict[Path, str] = {}
+    for unit in units:
+        if not unit.is_concept:
+            texts[unit.notebook] = to_json(compose(unit, solved=False))
+        for language, page in unit.pages.items():
+            texts[page.path] = with_links(page.path.read_text(encoding="utf-8"), page_links(unit, language))
+    readme = root / "README.md"
+    texts[readme] = between(readme.read_text(encoding="utf-8"), "index", readme_index(units), readme)
+    return texts
+
+
+def strays(root: Path, units: list[Unit]) -> list[Path]:
+    """Generated notebooks that belong to no unit."""
+    known = {unit.notebook for unit in units} | {unit.solution for unit in units}
+    found = [p for folder in ("notebooks", "solutions") for p in (root / folder).rglob("*.ipynb")]
+    return sorted(path for path in found if path not in known and ".ipynb_checkpoints" not in path.parts)
+
+
+def check(root: Path) -> list[str]:
+    """Everything that is not as a build would leave it, a line each. Raises CourseError on a malformed unit."""
+    units = find_units(root)
+    lint_orphans(root, units)
+    for unit in units:
+        lint(unit)
+    problems = [
+        f"{path.relative_to(root)}: differs from its sources; run `aigc build`"
+        for path, text in generated_texts(root, units).items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    problems += [f"{path.relative_to(root)}: belongs to no unit; delete it" for path in strays(root, units)]
+    for unit in units:
+        reason = "" if unit.is_concept else stale_solution(unit)
+        if reason:
+            problems.append(f"{unit.solution.relative_to(root)}: {reason}; run `aigc build`")
+    return problems
+
+
+def build(root: Path, *, report: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Bring every generated file up to date; return those that changed. Solutions are executed only when stale."""
+    units = find_units(root)
+    lint_orphans(root, units)
+    for unit in units:
+        lint(unit)
+    changed: list[Path] = []
+    for path, text in generated_texts(root, units).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomic(path, text)
+            changed.append(path)
+    for unit in units:
+        if not unit.is_concept and (reason := stale_solution(unit)):
+            report(f"executing {unit.solution.relative_to(root)} (it {reason})")
+            write_atomic(unit.solution, execute(unit))
+            changed.append(unit.solution)
+    return changed
+
+
+def segments_of(unit: Unit) -> list[Segment]:
+    """The segments of a unit's module."""
+    return parse_module(unit.module.read_text(encoding="utf-8"))[1]

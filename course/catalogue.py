@@ -1,0 +1,240 @@
+"""Units are found, not registered: every `questions/<track>/<unit>.md` with front matter is one."""
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from course.errors import CourseError, at
+from course.paths import root as course_root
+
+ID = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
+SYLLABUS = re.compile(r"[PCQBTS][1-9][0-9]?")
+
+# Section key -> heading in English and in Chinese, in the order in which they stand.
+SECTIONS = {
+    "question": ("Question", "问题"),
+    "spoken": ("Say it in two minutes", "两分钟口述"),
+    "depth": ("In depth", "深入"),
+    "pitfalls": ("Pitfalls", "常见错误"),
+    "follow_ups": ("Follow-ups", "追问"),
+    "hints": ("Hints", "提示"),
+    "references": ("References", "参考文献"),
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One question in one language: its front matter and its sections, by the keys of `SECTIONS`."""
+
+    path: Path
+    meta: dict[str, Any]
+    sections: dict[str, str]
+
+    @cached_property
+    def hints(self) -> dict[str, list[str]]:
+        """Stub -> its hints, from the vaguest to the plainest."""
+        found: dict[str, list[str]] = {}
+        for block in re.split(r"^### ", self.sections.get("hints", ""), flags=re.MULTILINE)[1:]:
+            stub, _, body = block.partition("\n")
+            items = re.split(r"^\d+\.\s+", body, flags=re.MULTILINE)[1:]
+            found[stub.strip().strip("`")] = [" ".join(item.split()) for item in items]
+        return found
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One system or concept of the course. Paths are absolute; `None` where a concept question has no such file."""
+
+    id: str
+    title: str
+    title_zh: str
+    difficulty: int
+    frequency: int
+    syllabus: tuple[str, ...]
+    stubs: tuple[str, ...]
+    root: Path = field(repr=False)
+
+    @property
+    def track(self) -> str:
+        return self.id.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.id.split("/")[1]
+
+    @property
+    def question(self) -> Path:
+        return self.root / "questions" / f"{self.id}.md"
+
+    @property
+    def question_zh(self) -> Path:
+        return self.root / "questions" / f"{self.id}.zh.md"
+
+    @property
+    def is_concept(self) -> bool:
+        return not self.stubs
+
+    @property
+    def module(self) -> Path:
+        return self.root / "reference_impl" / f"{self.id}.py"
+
+    @property
+    def notebook(self) -> Path:
+        return self.root / "notebooks" / f"{self.id}.ipynb"
+
+    @property
+    def solution(self) -> Path:
+        return self.root / "solutions" / f"{self.id}.ipynb"
+
+    @property
+    def tests(self) -> Path:
+        return self.root / "tests" / "exercises" / self.track / f"test_{self.name}.py"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work" / f"{self.id}.ipynb"
+
+    @property
+    def module_name(self) -> str:
+        return "reference_impl." + self.id.replace("/", ".")
+
+    @cached_property
+    def pages(self) -> dict[str, Page]:
+        """Language (`en`, `zh`) -> the question in it."""
+        return {"en": read_page(self.question, self.root), "zh": read_page(self.question_zh, self.root)}
+
+    def describe(self) -> dict[str, Any]:
+        """The unit as `aigc list --json` prints it; paths relative to the root."""
+
+        def relative(path: Path) -> str:
+            return path.relative_to(self.root).as_posix()
+
+        code = {"module": self.module, "notebook": self.notebook, "solution": self.solution, "tests": self.tests}
+        return {
+            "id": self.id,
+            "track": self.track,
+            "title": self.title,
+            "title_zh": self.title_zh,
+            "difficulty": self.difficulty,
+            "frequency": self.frequency,
+            "syllabus": list(self.syllabus),
+            "stubs": list(self.stubs),
+            "question": relative(self.question),
+            "question_zh": relative(self.question_zh),
+            **{key: None if self.is_concept else relative(path) for key, path in code.items()},
+        }
+
+
+def read_page(path: Path, root: Path) -> Page:
+    """Parse one question file. Raises CourseError if it is missing, or its front matter or headings are not as expected."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        kind = "translation" if path.name.endswith(".zh.md") else "question"
+        raise at(path, f"this {kind} is missing; write it (every question stands in English and in Chinese)", root) from None
+    except UnicodeDecodeError as error:
+        raise at(path, f"is not UTF-8 text: {error}", root) from None
+    match = re.match(r"---\n(.*?)\n---\n(.*)", text, flags=re.DOTALL)
+    if not match:
+        raise at(path, "has no front matter: it must begin with a block of YAML between two lines of ---", root)
+    try:
+        meta = yaml.safe_load(match[1])
+    except yaml.YAMLError as error:
+        raise at(path, f"front matter is not YAML: {' '.join(str(error).split())}", root) from None
+    if not isinstance(meta, dict):
+        raise at(path, f"front matter must map keys to values, got {type(meta).__name__}", root)
+    language = 1 if path.name.endswith(".zh.md") else 0
+    keys = {headings[language]: key for key, headings in SECTIONS.items()}
+    sections: dict[str, str] = {}
+    for block in split_sections(match[2]):
+        heading, _, body = block.partition("\n")
+        if heading.strip() not in keys:
+            raise at(path, f"unknown section '## {heading.strip()}'; sections are: {', '.join(keys)}", root)
+        sections[keys[heading.strip()]] = body.strip()
+    return Page(path, meta, sections)
+
+
+def split_sections(body: str) -> list[str]:
+    """Texts that follow each `## ` heading, the heading's own line included; fenced code is not searched for headings."""
+    blocks: list[str] = []
+    fenced = False
+    for line in body.splitlines(keepends=True):
+        fenced ^= line.startswith("```")
+        if line.startswith("## ") and not fenced:
+            blocks.append(line[3:])
+        elif blocks:
+            blocks[-1] += line
+    return blocks
+
+
+def find_units(root: Path | None = None) -> list[Unit]:
+    """All units, ordered by id. Raises CourseError on the first question that is malformed."""
+    root = root or course_root()
+    folder = root / "questions"
+    pages = sorted(path for path in folder.glob("*/*.md") if not path.name.endswith(".zh.md"))
+    return [read_unit(path, root) for path in pages]
+
+
+def read_unit(path: Path, root: Path) -> Unit:
+    """The unit whose English question lies at `path`, its front matter checked key by key."""
+    meta = read_page(path, root).meta
+    unit_id = path.relative_to(root / "questions").with_suffix("").as_posix()
+    if not ID.fullmatch(unit_id):
+        raise at(path, f"the unit's id {unit_id!r} must be <track>/<unit> in lower case, digits and underscores", root)
+    expected: dict[str, type] = {"title": str, "difficulty": int, "frequency": int, "syllabus": list, "stubs": list}
+    for key in meta:
+        if key not in expected:
+            near = difflib.get_close_matches(key, expected, 1)
+            raise at(path, f"unknown key {key!r} in the front matter" + (f"; did you mean {near[0]!r}?" if near else ""), root)
+    meta = {"stubs": [], **meta}
+    for key, kind in expected.items():
+        if not isinstance(meta.get(key), kind):
+            raise at(path, f"front matter needs {key}: a {kind.__name__}, got {meta.get(key)!r}", root)
+    if not 1 <= meta["difficulty"] <= 5 or not 1 <= meta["frequency"] <= 3:
+        raise at(path, "difficulty goes from 1 to 5 and frequency from 1 to 3", root)
+    for code in meta["syllabus"]:
+        if not isinstance(code, str) or not SYLLABUS.fullmatch(code):
+            raise at(path, f"{code!r} is not a syllabus code such as C2 or B16", root)
+    chinese = read_page(path.with_suffix(".zh.md"), root)
+    for key in expected.keys() - {"title"}:
+        if {"stubs": [], **chinese.meta}.get(key) != meta[key]:
+            raise at(chinese.path, f"{key} differs from the English page: {chinese.meta.get(key)!r}, not {meta[key]!r}", root)
+    if not isinstance(chinese.meta.get("title"), str):
+        raise at(chinese.path, "front matter needs a title", root)
+    return Unit(
+        id=unit_id,
+        title=meta["title"],
+        title_zh=chinese.meta["title"],
+        difficulty=meta["difficulty"],
+        frequency=meta["frequency"],
+        syllabus=tuple(meta["syllabus"]),
+        stubs=tuple(meta["stubs"]),
+        root=root,
+    )
+
+
+def find_unit(name: str, root: Path | None = None) -> Unit:
+    """The unit called `name` (`image/vae`, or `vae` where only one ends so). Raises CourseError naming the nearest ones."""
+    units = find_units(root)
+    wanted = name.strip("/").removesuffix(".ipynb")
+    matches = [unit for unit in units if unit.id == wanted] or [unit for unit in units if unit.name == wanted]
+    if len(matches) == 1:
+        return matches[0]
+    ids = [unit.id for unit in units]
+    if matches:
+        raise CourseError(f"{name!r} names several units: {', '.join(unit.id for unit in matches)}. Give the whole id")
+    near = difflib.get_close_matches(wanted, ids, 3, 0.4) or [
+        i for i in ids if difflib.SequenceMatcher(None, wanted.split("/")[-1], i.split("/")[1]).ratio() > 0.5
+    ]
+    hint = f"did you mean {' or '.join(near)}?" if near else "`aigc list` shows them all"
+    raise CourseError(f"there is no unit {name!r}; {hint}")
+
+
+def exercises(root: Path | None = None) -> list[Unit]:
+    """The units that have code: all but the concept questions."""
+    return [unit for unit in find_units(root) if not unit.is_concept]

@@ -1,0 +1,272 @@
+"""`aigc`: the command line of the course."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from course import paths
+from course.catalogue import Unit, exercises, find_unit, find_units
+from course.errors import CourseError
+
+app = typer.Typer(
+    help="An offline interview-prep course on generative AI: read, fill the holes, be told at once what is wrong and why.",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+errors = Console(stderr=True)
+
+USAGE, FAILED = 2, 1
+UnitName = Annotated[str, typer.Argument(help="A unit's id, such as image/vae, or its last part where that is enough.")]
+STYLES = {"passed": "green", "failed": "red", "todo": "yellow", "blocked": "yellow", "absent": "dim"}
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """With no command: the dashboard."""
+    if context.invoked_subcommand is None:
+        dashboard()
+
+
+@app.command("list")
+def list_units(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
+    ids: Annotated[bool, typer.Option("--exercises", help="Only the ids of the units with code, one a line.")] = False,
+) -> None:
+    """The units of the course."""
+    units = find_units()
+    if ids:
+        for unit in exercises():
+            typer.echo(unit.id)
+        return
+    if as_json:
+        typer.echo(json.dumps([unit.describe() for unit in units], ensure_ascii=False, indent=2))
+        return
+    table = Table("unit", "title", "标题", "difficulty", "syllabus", "stubs", box=None, header_style="bold")
+    for unit in units:
+        stars = "★" * unit.difficulty + "☆" * (5 - unit.difficulty)
+        table.add_row(unit.id, unit.title, unit.title_zh, stars, " ".join(unit.syllabus), ", ".join(unit.stubs))
+    console.print(table)
+
+
+@app.command()
+def build(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a build would change something.")] = False,
+) -> None:
+    """Generate notebooks, executed solutions and the README's index from the authored files."""
+    from course import build as builder
+
+    root = paths.root()
+    if check:
+        problems = builder.check(root)
+        for problem in problems:
+            errors.print(problem, markup=False, highlight=False, soft_wrap=True)
+        if problems:
+            raise typer.Exit(FAILED)
+        console.print(f"{len(find_units(root))} units: everything generated is up to date")
+        return
+    changed = builder.build(root, report=lambda line: console.print(line, markup=False, highlight=False))
+    for path in changed:
+        console.print(f"wrote {path.relative_to(root)}", markup=False, highlight=False)
+    if not changed:
+        console.print("nothing to do: everything generated is up to date")
+
+
+def work_copy(unit: Unit) -> Path:
+    """The learner's copy of an exercise, made on first use; an existing one is never touched."""
+    if not unit.notebook.is_file():
+        raise CourseError(f"{unit.describe()['notebook']} does not exist; run `aigc build`")
+    if not unit.work.exists():
+        paths.write_atomic(unit.work, unit.notebook.read_bytes())
+        console.print(f"made your copy: {unit.work.relative_to(unit.root)}", markup=False, highlight=False)
+    return unit.work
+
+
+def judge_notebook(unit: Unit, path: Path, stubs: tuple[str, ...], seed: int) -> tuple[dict[str, str], str]:
+    """Check a notebook file in this process: the status of each stub, and the report to print. Raises CourseError if unreadable."""
+    from course.load import answer_source, forget, impl_from, module_from_source, read_notebook
+    from course.notebook import report
+    from course.runner import load_suite, run, stub_status
+    from course.source import AnswerError
+
+    try:
+        source, answer = answer_source(read_notebook(path), unit)
+    except AnswerError as error:
+        return dict.fromkeys(stubs, "failed"), str(error)
+    notes = [f"missing stub {stub}: put back its definition (deleted or renamed?)" for stub in answer.missing]
+    notes += answer.notes
+    try:
+        module = module_from_source(source, path.stem)
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "; install it or remove the import" if isinstance(error, ImportError) else ""
+        return dict.fromkeys(stubs, "failed"), "\n".join([*notes, f"the notebook's definitions cannot be loaded: {line}{hint}"])
+    try:
+        present = tuple(stub for stub in stubs if stub not in answer.missing)
+        verdicts = run(load_suite(unit), impl_from(module, unit), stubs=present, seed=seed)
+    finally:
+        forget(module)
+    statuses = {stub: "failed" if stub in answer.missing else stub_status(verdicts, stub) for stub in stubs}
+    shown = [report(verdicts, present, replay=f"aigc check {unit.id}")] if present else []
+    return statuses, "\n".join([*notes, *shown])
+
+
+@app.command()
+def check(
+    unit: UnitName,
+    stub: Annotated[list[str] | None, typer.Option("--stub", "-s", help="Only this stub; may be repeated.")] = None,
+    notebook: Annotated[Path | None, typer.Option("--notebook", "-n", help="Another notebook than your copy in work/.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Ask the questions of an earlier run again.")] = None,
+) -> None:
+    """Check your answers to a unit: your copy in work/, or any notebook file."""
+    from course.runner import fresh_seed
+
+    found = find_unit(unit)
+    if found.is_concept:
+        raise CourseError(f"{found.id} is a concept question: it has nothing to check")
+    for name in stub or ():
+        if name not in found.stubs:
+            raise CourseError(f"{found.id} has no stub {name!r}; it has: {', '.join(found.stubs)}")
+    if notebook is None:
+        notebook = work_copy(found)
+    elif not notebook.exists():
+        raise CourseError(f"there is no file {notebook}")
+    statuses, text = judge_notebook(found, notebook, tuple(stub or found.stubs), fresh_seed() if seed is None else seed)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    verdict, passed = overall(statuses)
+    console.print(f"{found.id}: [{STYLES[verdict]}]{NAMES[verdict]}[/] ({passed} of {len(statuses)} stubs)")
+    if verdict != "passed":
+        raise typer.Exit(FAILED)
+
+
+NAMES = {"passed": "pass", "todo": "partial", "failed": "fail", "absent": "not started"}
+
+
+def overall(statuses: dict[str, str]) -> tuple[str, int]:
+    """One verdict over stubs (`failed` if any is wrong, `todo` if some are only unwritten, else `passed`), and how many pass."""
+    values = list(statuses.values())
+    verdict = "failed" if "failed" in values else "passed" if all(v == "passed" for v in values) else "todo"
+    return verdict, values.count("passed")
+
+
+@app.command()
+def gate(
+    unit: UnitName,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16 (autocast).")] = "float32",
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
+) -> None:
+    """Train the reference and hold its figures, on held-out data, against the unit's gate."""
+    from course.gate import Outcome, run_gate
+
+    found = find_unit(unit)
+    if found.is_concept:
+        raise CourseError(f"{found.id} is a concept question: it has no gate")
+    outcomes: list[Outcome] = []
+    try:
+        for seed in range(seeds):
+            outcomes += run_gate(found, seed, device, precision, compile)
+    except ValueError as error:
+        raise CourseError(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=2))
+    else:
+        table = Table("seed", "metric", "value", "gate", "baseline", "ceiling", "", box=None, header_style="bold")
+        for o in outcomes:
+            shown = ["—" if v is None else f"{v:.4g}" for v in (o.baseline, o.ceiling)]
+            table.add_row(
+                str(o.seed), o.metric, f"{o.value:.4g}", o.bound, *shown, "[green]holds[/]" if o.holds else "[red]fails[/]"
+            )
+        console.print(f"{found.id} on held-out data", highlight=False)
+        console.print(table)
+        for outcome in {o.seed: o for o in outcomes}.values():
+            extra = "  ".join(f"{key} {value:.4g}" for key, value in outcome.figures.items())
+            console.print(f"seed {outcome.seed}: {extra}  ({outcome.seconds:.0f} CPU s of training)", highlight=False)
+    if not all(outcome.holds for outcome in outcomes):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without one, the folder work/.")] = None) -> None:
+    """Open JupyterLab on your copies of the exercises (made in work/ on first use)."""
+    if shutil.which("jupyter-lab", path=str(Path(sys.executable).parent)) is None:
+        raise CourseError("JupyterLab is not installed: run `pip install -e '.[lab]'`")
+    targets = [find_unit(unit)] if unit else exercises()
+    for found in targets:
+        if found.is_concept:
+            raise CourseError(f"{found.id} is a concept question: read {found.describe()['question']}")
+        work_copy(found)
+    root = paths.root()
+    where = f"/lab/tree/work/{targets[0].id}.ipynb" if unit else "/lab/tree/work"
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url={where}"]
+    raise typer.Exit(subprocess.run(command).returncode)
+
+
+def dashboard() -> None:
+    """Every unit and its state, and what to do next."""
+    from course.start import state_of
+
+    table = Table("unit", "title", "标题", "difficulty", "your answer", box=None, header_style="bold")
+    following: Unit | None = None
+    for unit in find_units():
+        statuses = state_of(unit)
+        if statuses is None:
+            shown = "[dim]read only[/]" if unit.is_concept else f"[dim]{NAMES['absent']}[/]"
+        else:
+            verdict, passed = overall(statuses)
+            shown = f"[{STYLES[verdict]}]{NAMES[verdict]}, {passed} of {len(unit.stubs)}[/]"
+        if following is None and not unit.is_concept and (statuses is None or overall(statuses)[0] != "passed"):
+            following = unit
+        table.add_row(unit.id, unit.title, unit.title_zh, "★" * unit.difficulty, shown)
+    console.print(table)
+    if following is not None:
+        console.print(
+            f"\nNext: read questions/{following.id}.md, then [bold]aigc lab {following.id}[/], "
+            f"and [bold]aigc check {following.id}[/]",
+            highlight=False,
+        )
+    else:
+        console.print("\nAll exercises are solved.")
+
+
+@app.command()
+def start() -> None:
+    """A tour: the dashboard, three example submissions and their verdicts, and a page of digits drawn by the reference VAE."""
+    from course.start import tour
+
+    dashboard()
+    tour(console)
+
+
+def run() -> None:
+    """The console command: our own errors in one line with exit status 2, an interrupt quietly with 130."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # a terminal that cannot show ✓ or 中 gets a stand-in, not a crash
+            reconfigure(errors="replace")
+    try:
+        app()
+    except CourseError as error:
+        errors.print(f"aigc: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,225 @@
+"""`impl`: how a test meets an implementation, whichever it is and wherever it runs.
+
+    impl.kl_divergence(mu, logvar)                   call a function
+    model = impl.VAE(impl.Config(latent=3))          construct; objects are held by handle
+    model(x, y, noise); model.decode(z, y)           call an object, or one of its methods
+    model.train(); model.state_dict(); ...           what every nn.Module has
+    impl.vjp("elbo", x, y, wrt=0)                    gradients; `wrt=(0, 1)` for several
+    model.vjp(x, y, wrt="parameters", cotangent=g)   gradients of an object's parameters
+    impl.given("bigram")                             a function to be passed to another function
+
+Values are tensors, arrays, numbers, strings, None, and lists, tuples and dicts of these. What a call returns is held
+against the jaxtyping signature of the reference, so that a wrong shape is caught wherever it would broadcast.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jaxtyping
+import numpy as np
+from torch import Tensor
+
+from course.wire import ImplementationError, Named, Remote, Target, describe
+
+
+class Backend(Protocol):
+    """Where calls go: an `Executor` in this process, or a connection to one in a sandbox."""
+
+    def seed(self, seed: int) -> None: ...
+    def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any: ...
+    def vjp(
+        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], wrt: Sequence[int] | str, cotangent: Any
+    ) -> Any: ...
+
+
+class WrongType(ImplementationError):
+    """A call returned something that its signature does not promise."""
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(what, "", message)
+
+
+class Impl:
+    """One implementation of a unit. `reference` is the unit's own module, of which only signatures are used."""
+
+    def __init__(self, backend: Backend, reference: types.ModuleType) -> None:
+        self._backend = backend
+        self._reference = reference
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._call(Target(name), getattr(self._reference, name, None), args, kwargs)
+
+        return call
+
+    def seed(self, seed: int) -> None:
+        """Seed the implementation's own randomness."""
+        self._backend.seed(seed)
+
+    def given(self, name: str) -> Named:
+        """A function or class of the implementation, to be passed to another of its functions."""
+        return Named(name)
+
+    def vjp(self, function: str, *args: Any, wrt: int | Sequence[int], cotangent: Any = None, **kwargs: Any) -> Any:
+        """Gradient of `function(*args)` with respect to the argument(s) at `wrt`, weighted by `cotangent` (1 for a scalar)."""
+        return self._vjp(Target(function), args, kwargs, wrt, cotangent)
+
+    def _vjp(self, target: Target, args: Any, kwargs: Any, wrt: Any, cotangent: Any) -> Any:
+        positions = wrt if isinstance(wrt, str) else [wrt] if isinstance(wrt, int) else list(wrt)
+        gradients = self._backend.vjp(target, _lower(args), _lower(kwargs), positions, _lower(cotangent))
+        return gradients[0] if isinstance(wrt, int) else gradients
+
+    def _call(self, target: Target, reference: Any, args: Any, kwargs: Any) -> Any:
+        value = self._backend.call(target, _lower(args), _lower(kwargs))
+        if inspect.isclass(reference):
+            if not isinstance(value, Remote):
+                raise WrongType(target.name, f"{target.name}(...) gave {describe(value)}, expected an object of the class")
+        elif reference is not None:
+            complaint = check_signature(reference, args, kwargs, value, skip_self=target.object_id is not None)
+            if complaint:
+                name = getattr(reference, "__qualname__", target.name)
+                raise WrongType(name, f"{name} returned {describe(value)}, expected {complaint}")
+        return self._lift(value)
+
+    def _lift(self, value: Any) -> Any:
+        if isinstance(value, Remote):
+            return Handle(self, value, getattr(self._reference, value.type_name, None))
+        if type(value) in (list, tuple):
+            return type(value)(self._lift(item) for item in value)
+        if type(value) is dict:
+            return {key: self._lift(item) for key, item in value.items()}
+        return value
+
+
+class Handle:
+    """An object that lives on the implementation's side."""
+
+    def __init__(self, impl: Impl, remote: Remote, reference: type | None) -> None:
+        self._impl, self._remote, self._class = impl, remote, reference
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        reference = getattr(self._class, "forward", None)  # of a module; other objects are called without a signature
+        return self._impl._call(Target("__call__", self._remote.id), reference, args, kwargs)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        reference = getattr(self._class, name, None)
+        if name in ("state_dict", "load_state_dict", "train", "eval"):
+            reference = None  # torch's own, not the unit's
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._impl._call(Target(name, self._remote.id), reference, args, kwargs)
+
+        return call
+
+    def vjp(
+        self, *args: Any, wrt: int | Sequence[int] | str, cotangent: Any = None, method: str = "__call__", **kwargs: Any
+    ) -> Any:
+        """Gradients of a call of this object (or of its `method`): by argument position, or of its "parameters"."""
+        return self._impl._vjp(Target(method, self._remote.id), args, kwargs, wrt, cotangent)
+
+
+def _lower(value: Any) -> Any:
+    """Handles become what the wire carries."""
+    if isinstance(value, Handle):
+        return value._remote
+    if isinstance(value, list | tuple):
+        return type(value)(_lower(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _lower(item) for key, item in value.items()}
+    return value
+
+
+def check_signature(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], value: Any, *, skip_self: bool = False
+) -> str:
+    """What was expected of `value` by the signature of `function`, if it is not that; else the empty string.
+
+    Dimensions named in the arguments' annotations are bound to the sizes that came, so `Float[Tensor, " B"]` means *this* B.
+    """
+    try:
+        signature = inspect.signature(function)
+        bound = signature.bind(*((None, *args) if skip_self else args), **kwargs)
+    except (TypeError, ValueError):
+        return ""
+    expected = signature.return_annotation
+    if expected is inspect.Signature.empty:
+        return ""
+    with jaxtyping.jaxtyped("context"):
+        sizes: dict[str, int] = {}
+        for name, argument in bound.arguments.items():
+            annotation = signature.parameters[name].annotation
+            if isinstance(argument, Tensor) and _is_array(annotation) and isinstance(argument, annotation):
+                sizes |= _named_sizes(annotation, argument)
+        return "" if _conforms(value, expected) else _spell(expected, sizes)
+
+
+def _is_array(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, jaxtyping.AbstractArray)
+
+
+def _conforms(value: Any, annotation: Any) -> bool:
+    """Whether `value` is of the annotated type, as far as the annotation speaks of what can cross the wire."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any or isinstance(annotation, str | typing.TypeVar):
+        return True
+    if annotation is None or annotation is types.NoneType:
+        return value is None
+    if _is_array(annotation):
+        return isinstance(value, Tensor) and isinstance(value, annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_conforms(value, argument) for argument in arguments)
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return type(value) in (tuple, list) and all(_conforms(item, arguments[0]) for item in value)
+        return (
+            type(value) in (tuple, list)
+            and len(value) == len(arguments)
+            and all(_conforms(item, argument) for item, argument in zip(value, arguments, strict=True))
+        )
+    if origin is list:
+        return isinstance(value, list) and all(_conforms(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_conforms(item, arguments[1]) for item in value.values())
+    if annotation is Tensor:
+        return isinstance(value, Tensor)
+    if annotation is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if annotation in (int, str, bool):
+        return type(value) is annotation
+    if annotation is np.ndarray:
+        return isinstance(value, np.ndarray)
+    if inspect.isclass(annotation):
+        return isinstance(value, Remote)
+    return True
+
+
+def _named_sizes(annotation: Any, tensor: Tensor) -> dict[str, int]:
+    """The sizes that a tensor gives to the dimensions named in its annotation; none where some may repeat."""
+    names = annotation.dim_str.split()
+    return dict(zip(names, tensor.shape, strict=True)) if len(names) == tensor.ndim else {}
+
+
+def _spell(annotation: Any, sizes: Mapping[str, int]) -> str:
+    """An annotation in words, the sizes of its named dimensions filled in where they are known."""
+    if _is_array(annotation):
+        dims = [str(sizes.get(name, name)) for name in annotation.dim_str.split()]
+        kind = annotation.__name__.split("[")[0].lower()
+        return f"a {kind} tensor of shape ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is tuple:
+        return f"a tuple of {len(arguments)}: " + ", ".join(_spell(argument, sizes) for argument in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_spell(argument, sizes) for argument in arguments)
+    if origin in (list, dict):
+        return f"a {origin.__name__}"
+    if annotation is None or annotation is types.NoneType:
+        return "None"
+    return f"a {getattr(annotation, '__name__', annotation)}"

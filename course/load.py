@@ -1,0 +1,126 @@
+"""Making implementations: the reference, the reference with a stub replaced, a notebook's answer."""
+
+import importlib
+import itertools
+import linecache
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from course.catalogue import Unit
+from course.errors import CourseError, at
+from course.impl import Impl
+from course.source import Answer, AnswerError, find_definition, graft, parse_module, read_answer
+from course.testing import Edit, Variant
+from course.wire import Executor
+
+_serial = itertools.count(1)
+
+
+def reference_module(unit: Unit) -> types.ModuleType:
+    """The unit's module, imported. Raises CourseError if it is missing."""
+    if not unit.module.is_file():
+        raise at(unit.question, f"names stubs, but its module {unit.describe()['module']} is missing", unit.root)
+    return importlib.import_module(unit.module_name)
+
+
+def module_from_source(source: str, label: str) -> types.ModuleType:
+    """Run `source` as a module of its own; its lines are known to tracebacks and to `inspect`."""
+    name = f"answer_{next(_serial)}"
+    filename = f"<{label} {name}>"
+    module = types.ModuleType(name)
+    module.__file__ = filename
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        exec(compile(source, filename, "exec"), module.__dict__)
+    except BaseException:
+        forget(module)
+        raise
+    return module
+
+
+def forget(module: types.ModuleType) -> None:
+    """Drop what `module_from_source` registered."""
+    sys.modules.pop(module.__name__, None)
+    linecache.cache.pop(module.__file__ or "", None)
+
+
+def impl_from(namespace: Mapping[str, Any] | types.ModuleType, unit: Unit, device: str = "cpu") -> Impl:
+    """An `impl` that runs in this process on the names of `namespace`."""
+    names = vars(namespace) if isinstance(namespace, types.ModuleType) else namespace
+    return Impl(Executor(names, device), reference_module(unit))
+
+
+def reference_impl(unit: Unit, device: str = "cpu") -> Impl:
+    """The reference itself."""
+    return impl_from(reference_module(unit), unit, device)
+
+
+def variant_module(unit: Unit, stub: str, variant: Variant) -> types.ModuleType:
+    """A fresh copy of the reference in which `stub` is replaced: by a callable, by an `Edit`, or by the source of a definition."""
+    source = unit.module.read_text(encoding="utf-8")
+    if isinstance(variant, Edit):
+        return module_from_source(edited(source, stub, variant, unit), stub)
+    if isinstance(variant, str):
+        answer = read_answer([variant], source, (stub,))
+        if "." in stub:
+            raise CourseError(f"{unit.id}: a variant of the method {stub} must be a callable or an Edit")
+        return module_from_source(graft(source, (stub,), answer), stub)
+    module = module_from_source(source, stub)
+    head, _, method = stub.partition(".")
+    if method:
+        setattr(getattr(module, head), method, variant)
+    else:
+        setattr(module, head, variant)
+    return module
+
+
+def edited(source: str, stub: str, edit: Edit, unit: Unit) -> str:
+    """`source` with `edit` done in the body of `stub`. Raises CourseError if the text is not there."""
+    import ast
+
+    node = find_definition(ast.parse(source).body, stub)
+    if node is None:
+        raise at(unit.tests, f"a variant names {stub}, which the module does not define", unit.root)
+    lines = source.splitlines(keepends=True)
+    body_start = node.body[0].lineno - 1
+    body = "".join(lines[body_start : node.end_lineno])
+    if edit.old not in body:
+        raise at(unit.tests, f"Edit({edit.old!r}, …) finds no such text in {stub}; the reference has changed", unit.root)
+    return "".join(lines[:body_start]) + body.replace(edit.old, edit.new) + "".join(lines[node.end_lineno or 0 :])
+
+
+def read_notebook(path: Path) -> list[str]:
+    """The sources of a notebook's code cells. Raises AnswerError with what is wrong in one line."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise AnswerError(f"there is no file {path}") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise AnswerError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        notebook = nbformat.reads(raw.decode("utf-8"), as_version=4)
+        cells = notebook.cells
+        return [str(cell.source) for cell in cells if cell.cell_type == "code"]
+    except UnicodeDecodeError:
+        raise AnswerError(f"{path.name} is not a notebook: it is not UTF-8 text") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise AnswerError(f"{path.name} is not a notebook: {reason}") from None
+
+
+def answer_source(cells: list[str], unit: Unit) -> tuple[str, Answer]:
+    """The module with the answers found in `cells` grafted in, and what was found."""
+    source = unit.module.read_text(encoding="utf-8")
+    answer = read_answer(cells, source, unit.stubs)
+    return graft(source, unit.stubs, answer), answer
+
+
+def filled_cells(unit: Unit) -> list[str]:
+    """The reference as code cells: what a learner who got everything right would hand in."""
+    return [segment.text for segment in parse_module(unit.module.read_text(encoding="utf-8"))[1]]

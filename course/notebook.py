@@ -1,0 +1,81 @@
+"""`check` in a live notebook: runs the tests on the definitions of the running kernel and says what is wrong and why."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from course.catalogue import Unit, find_unit
+from course.errors import CourseError
+from course.load import impl_from, reference_module
+from course.runner import Suite, Verdict, load_suite, run
+
+MARKS = {"passed": "✓", "failed": "✗", "broken": "✗", "todo": "○", "blocked": "○"}
+
+
+class NotYet(Exception):
+    """A check did not pass. Jupyter shows one line instead of a traceback; nbval sees a failed cell."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class Checker:
+    """`check("name of a stub")` checks one, `check()` all. `seed` repeats the questions of an earlier run."""
+
+    def __init__(self, unit: Unit, namespace: Mapping[str, Any]) -> None:
+        self._unit, self._namespace = unit, namespace
+        self._suite: Suite = load_suite(unit)
+        reference_module(unit)  # imported now, so that the first check answers at once
+
+    def __call__(self, stub: str | None = None, *, seed: int | None = None) -> None:
+        unit = self._unit
+        if stub == unit.id:
+            stub = None
+        if stub is not None and stub not in unit.stubs:
+            raise NotYet(f"there is no exercise {stub!r} in {unit.id}; it has: {', '.join(unit.stubs)}")
+        stubs = unit.stubs if stub is None else (stub,)
+        verdicts = run(self._suite, impl_from(self._namespace, unit), stubs=stubs, seed=seed)
+        print(report(verdicts, stubs))
+        short = [s for s in stubs if any(s in v.case.stubs and v.status != "passed" for v in verdicts)]
+        if short:
+            raise NotYet(f"not there yet: {', '.join(short)}")
+
+    def __repr__(self) -> str:
+        return f"check of {self._unit.id}: check() or check(name), with name one of {', '.join(self._unit.stubs)}"
+
+
+def checks_for(unit: str) -> Checker:
+    """The `check` of a unit, bound to the namespace of the notebook that calls this."""
+    frame = inspect.currentframe()
+    assert frame is not None and frame.f_back is not None
+    try:
+        return Checker(find_unit(unit), frame.f_back.f_globals)
+    except CourseError as error:
+        raise NotYet(str(error)) from None
+
+
+def report(verdicts: list[Verdict], stubs: tuple[str, ...], *, replay: str = "check") -> str:
+    """The verdicts as text, stub by stub: the same text for the same verdicts, without timings or addresses."""
+    lines: list[str] = []
+    for stub in stubs:
+        own = [verdict for verdict in verdicts if stub in verdict.case.stubs]
+        good = sum(verdict.status == "passed" for verdict in own)
+        todo = all(verdict.status in ("todo", "blocked") for verdict in own)
+        lines.append(f"{stub}: " + ("not written yet" if todo and own else f"{good} of {len(own)} checks pass"))
+        if todo and own and not any(verdict.status == "blocked" for verdict in own):
+            continue
+        for verdict in own:
+            lines.append(f"  {MARKS[verdict.status]} {verdict.case.title}")
+            if verdict.status in ("passed", "todo"):
+                continue
+            lines.append(f"      {verdict.message}")
+            if verdict.line:
+                lines.append(f"      {verdict.line}")
+            if verdict.hint:
+                lines.append(f"      likely cause: {verdict.hint}")
+        failed = next((verdict for verdict in own if verdict.status in ("failed", "broken")), None)
+        if failed and replay == "check":
+            lines.append(f'    the same questions again: check("{stub}", seed={failed.seed})')
+        elif failed:
+            lines.append(f"    the same questions again: {replay} --seed {failed.seed}")
+    return "\n".join(lines)

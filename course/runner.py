@@ -1,0 +1,186 @@
+"""Runs a unit's tests on an implementation. The tests are plain pytest functions that ask for `impl` and `draw`."""
+
+import importlib.util
+import inspect
+import itertools
+import secrets
+import sys
+import types
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from course.catalogue import Unit
+from course.errors import at
+from course.impl import Impl
+from course.source import stub_message
+from course.testing import CheckFailure, Draw, Variant
+from course.wire import ImplementationError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test with its parameters. `title` is what a learner reads: the docstring's first line, or the name in words."""
+
+    id: str
+    title: str
+    stubs: tuple[str, ...]
+    function: Callable[..., None]
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All that a test file says of a unit: its cases, wrong implementations per stub, and right but different ones."""
+
+    unit: Unit
+    cases: tuple[Case, ...]
+    fakes: dict[str, dict[str, Variant]]
+    variants: dict[str, dict[str, Variant]]
+
+    def of(self, stub: str) -> tuple[Case, ...]:
+        """The cases that test `stub`."""
+        return tuple(case for case in self.cases if stub in case.stubs)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a case said of an implementation.
+
+    status: `passed`; `failed` (the answer is wrong); `todo` (its stub is not written); `blocked` (another stub is not
+    written, named in `message`); `broken` (the test itself crashed). `public` gives no expected value away.
+    """
+
+    case: Case
+    status: str
+    seed: int
+    message: str = ""
+    public: str = ""
+    hint: str = ""
+    line: str = ""
+
+
+_suites: dict[Path, tuple[int, Suite]] = {}
+
+
+def load_suite(unit: Unit) -> Suite:
+    """Import the unit's test file (again if it changed) and read its cases. Raises CourseError naming what is wrong in it."""
+    try:
+        stamp = unit.tests.stat().st_mtime_ns
+    except FileNotFoundError:
+        raise at(unit.tests, f"the tests of {unit.id} are missing; write them", unit.root) from None
+    if unit.tests in _suites and _suites[unit.tests][0] == stamp:
+        return _suites[unit.tests][1]
+    name = f"course_tests_{unit.id.replace('/', '_')}"
+    spec = importlib.util.spec_from_file_location(name, unit.tests)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    suite = Suite(unit, tuple(_cases(module, unit)), getattr(module, "FAKES", {}), getattr(module, "VARIANTS", {}))
+    for kind, table in (("FAKES", suite.fakes), ("VARIANTS", suite.variants)):
+        for stub in table.keys() - set(unit.stubs):
+            raise at(unit.tests, f"{kind} names {stub!r}, which is no stub of {unit.id}", unit.root)
+    for stub in unit.stubs:
+        if not suite.of(stub):
+            raise at(unit.tests, f'no test is marked @pytest.mark.stub("{stub}")', unit.root)
+    _suites[unit.tests] = (stamp, suite)
+    return suite
+
+
+def _cases(module: types.ModuleType, unit: Unit) -> Iterator[Case]:
+    for name, function in vars(module).items():
+        if not name.startswith("test_") or not inspect.isfunction(function):
+            continue
+        marks = getattr(function, "pytestmark", [])
+        stubs = tuple(stub for mark in marks if mark.name == "stub" for stub in mark.args)
+        for stub in stubs or ("",):
+            if stub not in unit.stubs:
+                raise at(unit.tests, f"{name} must be marked with stubs of {unit.id}, got {stub!r}", unit.root)
+        grid = [list(_parameters(mark)) for mark in marks if mark.name == "parametrize"]
+        for combination in itertools.product(*grid):
+            arguments = {key: value for part in combination for key, value in part.items()}
+            unknown = set(inspect.signature(function).parameters) - {"impl", "draw"} - arguments.keys()
+            if unknown:
+                raise at(unit.tests, f"{name} asks for {', '.join(sorted(unknown))}; only impl and draw are given", unit.root)
+            title = (inspect.getdoc(function) or name.removeprefix("test_").replace("_", " ")).splitlines()[0].rstrip(".")
+            suffix = ", ".join(f"{key}={value}" for key, value in arguments.items())
+            yield Case(
+                f"{name}[{suffix}]" if suffix else name, f"{title} ({suffix})" if suffix else title, stubs, function, arguments
+            )
+
+
+def _parameters(mark: Any) -> Iterator[dict[str, Any]]:
+    names, rows = mark.args
+    keys = [key.strip() for key in names.split(",")] if isinstance(names, str) else list(names)
+    for row in rows:
+        yield dict(zip(keys, row if len(keys) > 1 else (row,), strict=True))
+
+
+def fresh_seed() -> int:
+    """A seed that nobody can know beforehand."""
+    return secrets.randbelow(2**31)
+
+
+def run(
+    suite: Suite, impl: Impl, *, stubs: Iterable[str] | None = None, seed: int | None = None, stop_at_failure: bool = False
+) -> list[Verdict]:
+    """Verdicts of all cases, or of those that test one of `stubs`. The same seed repeats the same questions."""
+    seed = fresh_seed() if seed is None else seed
+    wanted = set(stubs) if stubs is not None else None
+    verdicts = []
+    for case in suite.cases:
+        if wanted is None or wanted & set(case.stubs):
+            verdicts.append(run_case(case, impl, seed))
+            if stop_at_failure and verdicts[-1].status != "passed":
+                break
+    return verdicts
+
+
+ROUNDS = 4  # how often a case asks, each time with other sizes: a slip that hides where an axis has size 1 shows elsewhere
+
+
+def run_case(case: Case, impl: Impl, seed: int) -> Verdict:
+    """One verdict: that of the first round that does not pass. A case that takes no `draw` has nothing new to ask."""
+    rounds = ROUNDS if "draw" in inspect.signature(case.function).parameters else 1
+    for number in range(rounds):
+        verdict = _run_once(case, impl, seed, number)
+        if verdict.status != "passed":
+            break
+    return verdict
+
+
+def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
+    """Each case and round draws from a stream of its own, so that it can be repeated alone."""
+    stream = zlib.crc32(f"{seed}:{case.id}:{number}".encode())
+    impl.seed(stream)
+    given = {"impl": impl, "draw": Draw(stream), **case.arguments}
+    try:
+        case.function(**{name: given[name] for name in inspect.signature(case.function).parameters})
+    except ImplementationError as error:
+        if error.kind == "NotImplementedError":
+            hole = error.message.partition(":")[0]
+            if hole in case.stubs or error.message != stub_message(hole):
+                return Verdict(case, "todo", seed, f"{hole} is not written yet", f"{hole} is not written yet")
+            return Verdict(case, "blocked", seed, f"waits for {hole}", f"waits for {hole}")
+        public = f"{error.what} raised {error.kind}" if error.kind else error.message
+        return Verdict(case, "failed", seed, str(error), public, line=error.line)
+    except CheckFailure as error:
+        return Verdict(case, "failed", seed, str(error), error.public, error.hint)
+    except AssertionError as error:
+        return Verdict(case, "failed", seed, str(error) or "an assertion failed", "an assertion failed")
+    except Exception as error:
+        message = f"the test itself crashed with {type(error).__name__}: {error}"
+        return Verdict(case, "broken", seed, message, "the test could not use what was returned")
+    return Verdict(case, "passed", seed)
+
+
+def stub_status(verdicts: list[Verdict], stub: str) -> str:
+    """One word for a stub: `passed` if all its cases did, else `todo`, `blocked` or `failed`."""
+    own = {verdict.status for verdict in verdicts if stub in verdict.case.stubs}
+    for status in ("failed", "broken", "todo", "blocked"):
+        if status in own:
+            return "failed" if status == "broken" else status
+    return "passed" if own else "todo"

@@ -1,0 +1,223 @@
+"""The side that holds an implementation: runs calls on it and hands back plain values only.
+
+Everything a test does to an implementation passes through `Executor`: in this process for the reference, a notebook
+or a mutant, and later in a sandboxed one for a stranger's code. It depends on torch alone, so that it can be all that a sandbox holds.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PLAIN = (type(None), bool, int, float, str)
+ARRAYS = (np.ndarray, np.generic)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Stands for an object on the implementation's side: a module, an optimizer, a cache, a config."""
+
+    id: int
+    type_name: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """Stands for a function or class of the implementation, so that a test can pass one of them to another."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is called: a top-level name, or a method of a remote object (`__call__` for the object itself)."""
+
+    name: str
+    object_id: int | None = None
+
+
+class ImplementationError(AssertionError):
+    """The implementation raised, or is not there. An assertion, since it is the implementation that is wrong, not the test."""
+
+    def __init__(self, what: str, kind: str, message: str, line: str = "") -> None:
+        super().__init__(f"{what} raised {kind}: {message}" if kind else message)
+        self.what, self.kind, self.message, self.line = what, kind, message, line
+
+
+class Executor:
+    """Runs calls against `namespace`. Inputs are copied and moved to `device`; outputs come back as plain CPU values.
+
+    A returned tensor is detached and copied, of whatever subclass it claims to be; any other object that is not plain
+    data stays here, and a `Remote` goes back in its place.
+    """
+
+    def __init__(self, namespace: Mapping[str, Any], device: str | torch.device = "cpu") -> None:
+        self._namespace = namespace
+        self._device = torch.device(device)
+        self._objects: dict[int, Any] = {}
+
+    def seed(self, seed: int) -> None:
+        """Seed torch's global generators, which is where an answer's own randomness comes from."""
+        torch.manual_seed(seed)
+
+    def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call it and return its value. Raises ImplementationError if it raises."""
+        with torch.enable_grad():
+            return self._outward(self._run(target, self._inward(list(args)), self._inward(dict(kwargs))))
+
+    def vjp(
+        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], wrt: Sequence[int] | str, cotangent: Any
+    ) -> Any:
+        """Vector-Jacobian products of a call: with respect to the arguments at `wrt`, or to the object's `parameters`.
+
+        cotangent: a tensor of the output's shape, or a list with one tensor or None per output; None means 1 for a scalar.
+        An input that the output does not depend on has a gradient of zero.
+        """
+        what = self._name(target)
+        inputs = self._inward(list(args))
+        named: dict[str, Tensor] = {}
+        if wrt == "parameters":
+            named = dict(self._objects[target.object_id].named_parameters()) if target.object_id is not None else {}
+            sources = list(named.values())
+        else:
+            for i in wrt:
+                inputs[int(i)] = inputs[int(i)].detach().requires_grad_()
+            sources = [inputs[int(i)] for i in wrt]
+        with torch.enable_grad():
+            output = self._run(target, inputs, self._inward(dict(kwargs)))
+            outputs = list(output) if isinstance(output, tuple | list) else [output]
+            cotangents = self._inward(cotangent if isinstance(cotangent, list | tuple) else [cotangent] * len(outputs))
+            total: Any = 0.0
+            for value, weight in zip(outputs, cotangents, strict=False):
+                if not isinstance(value, Tensor):
+                    raise ImplementationError(what, "", f"{what} returned {describe(value)}, expected a tensor")
+                if weight is None and value.numel() != 1 and not isinstance(cotangent, list | tuple):
+                    raise ImplementationError(
+                        what, "", f"{what} returned {describe(value)}, expected a single number to differentiate"
+                    )
+                if weight is None and isinstance(cotangent, list | tuple):
+                    continue
+                if weight is not None and value.shape != weight.shape:
+                    raise ImplementationError(
+                        what, "", f"{what} returned shape {tuple(value.shape)}, expected {tuple(weight.shape)}"
+                    )
+                total = total + (value if weight is None else value * weight).sum()
+        if not isinstance(total, Tensor) or not total.requires_grad:
+            raise ImplementationError(what, "", f"no gradient flows through {what}: its output is cut off from its inputs")
+        try:
+            gradients = torch.autograd.grad(total, sources, allow_unused=True)
+        except RuntimeError as error:
+            raise ImplementationError(what, type(error).__name__, str(error).splitlines()[0]) from None
+        filled = [torch.zeros_like(s) if g is None else g for g, s in zip(gradients, sources, strict=True)]
+        if wrt == "parameters":
+            return self._outward(dict(zip(named, filled, strict=True)))
+        return self._outward(filled)
+
+    def _run(self, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        what = self._name(target)
+        try:
+            function = self._resolve(target)
+            result = function(*args, **kwargs)
+            if isinstance(result, nn.Module):
+                result = result.to(self._device)
+            return result
+        except ImplementationError:
+            raise
+        except NotImplementedError as error:
+            raise ImplementationError(what, "NotImplementedError", str(error)) from None
+        except Exception as error:
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise ImplementationError(what, type(error).__name__, first, _last_line(error)) from None
+
+    def _name(self, target: Target) -> str:
+        """What a learner calls the target: `kl_divergence`, `VAE.decode`, `VAE.forward`."""
+        if target.object_id is None:
+            return target.name
+        held = self._objects[target.object_id]
+        method = "forward" if target.name == "__call__" and isinstance(held, nn.Module) else target.name
+        return f"{type(held).__name__}.{method}"
+
+    def _resolve(self, target: Target) -> Callable[..., Any]:
+        if target.object_id is None:
+            if target.name not in self._namespace:
+                raise ImplementationError(target.name, "", f"{target.name} is not defined (deleted or renamed?)")
+            found = self._namespace[target.name]
+        else:
+            held = self._objects[target.object_id]
+            if target.name == "load_state_dict":
+                return lambda state: held.load_state_dict(state) and None
+            if target.name == "state_dict":
+                return lambda: dict(held.state_dict())
+            if target.name in ("train", "eval"):
+                return lambda: getattr(held, target.name)() and None
+            found = held if target.name == "__call__" else getattr(held, target.name, None)
+        if not callable(found):
+            raise ImplementationError(target.name, "", f"{target.name} is {describe(found)}, expected something to call")
+        return found
+
+    def _inward(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach().clone().to(self._device)
+        if isinstance(value, np.ndarray):
+            return value.copy()
+        if isinstance(value, Remote):
+            return self._objects[value.id]
+        if isinstance(value, Named):
+            return self._resolve(Target(value.name))
+        if isinstance(value, dict):
+            return {key: self._inward(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._inward(item) for item in value)
+        return value
+
+    def _outward(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in PLAIN:
+            return value
+        if isinstance(value, Tensor):
+            plain = value.detach().as_subclass(Tensor)
+            return plain.to("cpu", copy=True) if plain.layout is torch.strided else plain.to_dense().cpu()
+        if isinstance(value, ARRAYS):
+            return np.array(value)
+        if kind in (list, tuple):
+            return kind(self._outward(item) for item in value)
+        if isinstance(value, dict):
+            return {str(key): self._outward(item) for key, item in value.items()}
+        if isinstance(value, tuple):  # named tuples
+            return tuple(self._outward(item) for item in value)
+        identity = len(self._objects) + 1
+        self._objects[identity] = value
+        return Remote(identity, kind.__name__)
+
+
+def describe(value: Any) -> str:
+    """What a value is, never what it contains: `float32 (4, 8)`, `a list of 3`, `None`."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"array {value.dtype} {value.shape}"
+    if value is None:
+        return "None (is a return missing?)"
+    if isinstance(value, list | tuple):
+        inner = ", ".join(describe(item) for item in value[:4]) + (", …" if len(value) > 4 else "")
+        return f"a {type(value).__name__} of {len(value)} ({inner})"
+    if isinstance(value, Remote):
+        return f"an object of type {value.type_name}"
+    return f"a value of type {type(value).__name__}"
+
+
+def _last_line(error: BaseException) -> str:
+    """The innermost line of the answer that the error passed through, with its number inside of its function."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_answer_file(f.filename)]
+    if not frames:
+        return ""
+    return f"in {frames[-1].name}: {frames[-1].line}" if frames[-1].line else f"in {frames[-1].name}"
+
+
+def is_answer_file(filename: str) -> bool:
+    """Whether a traceback's file is an answer: an IPython cell, or a grafted module (see `course.load`)."""
+    return "ipykernel_" in filename or filename.startswith("<")

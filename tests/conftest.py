@@ -1,0 +1,72 @@
+"""Tests of exercises ask for `impl`, which is the reference and the executed solution here, or a learner's notebook:
+
+pytest tests/exercises/image/test_vae.py --notebook work/image/vae.ipynb
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+
+from course.catalogue import Unit, exercises
+from course.load import answer_source, impl_from, module_from_source, read_notebook, reference_impl
+from course.runner import fresh_seed
+from course.testing import Draw
+
+matplotlib.use("Agg")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--notebook", help="run the tests of an exercise on this notebook instead of on the reference")
+    parser.addoption("--seed", type=int, help="repeat the questions of an earlier run")
+
+
+def pytest_configure(config):
+    config.course_seed = fresh_seed() if config.getoption("--seed") is None else config.getoption("--seed")
+
+
+def pytest_report_header(config):
+    return f"course: questions drawn from --seed {config.course_seed}"
+
+
+def unit_of(path: Path) -> Unit:
+    return next(unit for unit in exercises(ROOT) if unit.tests == path)
+
+
+def pytest_generate_tests(metafunc):
+    if "impl" in metafunc.fixturenames:
+        named = metafunc.config.getoption("--notebook")
+        metafunc.parametrize("impl", [named] if named else ["reference", "solution"], indirect=True)
+
+
+@pytest.fixture
+def impl(request):
+    unit = unit_of(request.path)
+    if request.param == "reference":
+        made = reference_impl(unit)
+    else:
+        path = unit.solution if request.param == "solution" else Path(request.param)
+        made = impl_from(module_from_source(answer_source(read_notebook(path), unit)[0], unit.name), unit)
+    made.seed(request.config.course_seed)
+    return made
+
+
+@pytest.fixture
+def draw(request):
+    return Draw(request.config.course_seed)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(autouse=True, scope="session")
+def two_threads():
+    torch.set_num_threads(min(2, os.cpu_count() or 1))

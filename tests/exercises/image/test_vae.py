@@ -1,0 +1,340 @@
+"""What a right answer to image/vae must do. Truths: torch.distributions, and the decoder written out with `F`."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.distributions import Binomial, Normal
+from torch.distributions import kl_divergence as torch_kl
+
+from course.testing import Edit, assert_close, assert_finite, assert_true
+
+LEVELS = 16
+
+
+@pytest.mark.stub("reparameterize")
+def test_sample_is_mean_plus_deviation_times_noise(impl, draw):
+    B, D = draw.size(), draw.size()
+    mu, logvar, noise = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
+    expected = mu + torch.sqrt(torch.exp(logvar)) * noise
+    assert_close(impl.reparameterize(mu, logvar, noise), expected, hint="logvar is log σ²: the deviation is exp(logvar / 2)")
+
+
+@pytest.mark.stub("reparameterize")
+def test_gradient_reaches_mean_and_log_variance(impl, draw):
+    B, D = draw.size(), draw.size()
+    mu, logvar, noise, g = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
+    by_mu, by_logvar = impl.vjp("reparameterize", mu, logvar, noise, wrt=(0, 1), cotangent=g)
+    assert_close(by_mu, g, what="the gradient of mu", hint="is mu detached?")
+    expected = g * noise * 0.5 * torch.exp(logvar / 2)
+    assert_close(by_logvar, expected, what="the gradient of logvar", hint="the noise must multiply a function of logvar")
+
+
+@pytest.mark.stub("reparameterize")
+def test_follows_the_dtype_and_the_noise_it_is_given(impl, draw):
+    B, D = draw.size(), draw.size()
+    mu, noise = draw.normal(B, D, dtype=torch.float32), draw.normal(B, D, dtype=torch.float32)
+    result = impl.reparameterize(mu, torch.full_like(mu, -60.0), noise)
+    assert_close(result, mu, hint="with a vanishing variance the sample is the mean; draw no noise of your own")
+
+
+@pytest.mark.stub("kl_divergence")
+def test_equals_the_kl_of_torch_distributions(impl, draw):
+    B, D = draw.size(), draw.size()
+    mu, logvar = draw.normal(B, D), draw.normal(B, D)
+    prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
+    expected = torch_kl(Normal(mu, torch.exp(0.5 * logvar)), prior).sum(1)
+    assert_close(impl.kl_divergence(mu, logvar), expected, hint="½ Σ (μ² + σ² − log σ² − 1), summed over the latent axis only")
+
+
+@pytest.mark.stub("kl_divergence")
+def test_kl_is_zero_at_the_prior(impl, draw):
+    B, D = draw.size(), draw.size(2)
+    zeros = torch.zeros(B, D, dtype=torch.float64)
+    assert_close(impl.kl_divergence(zeros, zeros), torch.zeros(B, dtype=torch.float64), hint="is the −1 missing?")
+
+
+@pytest.mark.stub("kl_divergence")
+def test_kl_gradient(impl, draw):
+    B, D = draw.size(), draw.size()
+    mu, logvar, g = draw.normal(B, D), draw.normal(B, D), draw.normal(B)
+    by_mu, by_logvar = impl.vjp("kl_divergence", mu, logvar, wrt=(0, 1), cotangent=g)
+    assert_close(by_mu, g[:, None] * mu, what="the gradient of mu", hint="d KL / dμ = μ")
+    expected = g[:, None] * (torch.exp(logvar) - 1) / 2
+    assert_close(by_logvar, expected, what="the gradient of logvar", hint="d KL / d log σ² = (σ² − 1) / 2")
+
+
+@pytest.mark.stub("reconstruction_nll")
+@pytest.mark.parametrize("pixels", ["flat", "image"])
+def test_equals_the_binomial_of_torch_distributions(impl, draw, pixels):
+    shape = (draw.size(), *([draw.size()] if pixels == "flat" else [1, *draw.sizes(2, 2, 5)]))
+    logits, counts = draw.normal(*shape, scale=3), draw.integers(LEVELS + 1, shape).double()
+    expected = -Binomial(LEVELS, logits=logits).log_prob(counts).flatten(1).sum(1)
+    hint = "sum over all pixels of an item; keep the binomial coefficient and the term of the blank cells"
+    assert_close(impl.reconstruction_nll(logits, counts), expected, hint=hint)
+
+
+@pytest.mark.stub("reconstruction_nll")
+def test_probabilities_of_all_counts_sum_to_one(impl, draw):
+    counts = torch.arange(LEVELS + 1, dtype=torch.float64)[:, None]
+    logits = draw.normal(1, 1, scale=2).expand(LEVELS + 1, 1)
+    total = torch.exp(-impl.reconstruction_nll(logits, counts)).sum()
+    assert_close(
+        total, 1.0, what="Σ p(k)", hint="a likelihood sums to one: is the binomial coefficient there, is the sign right?"
+    )
+
+
+@pytest.mark.stub("reconstruction_nll")
+def test_survives_certain_logits(impl, draw):
+    logits = torch.tensor([[200.0, -200.0, 150.0]])
+    counts = torch.tensor([[16.0, 0.0, 9.0]])
+    result = impl.reconstruction_nll(logits, counts)
+    assert_finite(result, hint="log(sigmoid(x)) is log(0) for large −x: use F.logsigmoid")
+    expected = -Binomial(LEVELS, logits=logits.double()).log_prob(counts.double()).sum(1).float()
+    assert_close(result, expected, hint="clamping the probability changes the loss: use F.logsigmoid")
+
+
+@pytest.mark.stub("reconstruction_nll")
+def test_nll_gradient(impl, draw):
+    B, N = draw.size(), draw.size()
+    logits, counts, g = draw.normal(B, N), draw.integers(LEVELS + 1, (B, N)).double(), draw.normal(B)
+    expected = g[:, None] * (LEVELS * torch.sigmoid(logits) - counts)
+    assert_close(impl.vjp("reconstruction_nll", logits, counts, wrt=0, cotangent=g), expected, hint="d / d logit = n·p − k")
+
+
+@pytest.mark.stub("elbo")
+@pytest.mark.parametrize("beta", [None, 0.0, 4.0])
+def test_elbo_is_minus_reconstruction_minus_weighted_kl(impl, draw, beta):
+    B, N, D = draw.size(), draw.size(), draw.size()
+    logits, counts = draw.normal(B, N), draw.integers(LEVELS + 1, (B, N)).double()
+    mu, logvar = draw.normal(B, D), draw.normal(B, D)
+    kl = torch_kl(Normal(mu, torch.exp(0.5 * logvar)), Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(1)
+    expected = Binomial(LEVELS, logits=logits).log_prob(counts).sum(1) - (1.0 if beta is None else beta) * kl
+    actual = impl.elbo(logits, counts, mu, logvar) if beta is None else impl.elbo(logits, counts, mu, logvar, beta=beta)
+    assert_close(
+        actual, expected, hint="a bound to be raised, per item: log-likelihood minus β times KL, both summed not averaged"
+    )
+
+
+def reference_decoder(state, z, labels):
+    """The decoder written out: logits (B, 1, 8, 8)."""
+    x = torch.cat([z, torch.eye(10, dtype=z.dtype)[labels]], dim=1)
+    x = x @ state["decoder_input.weight"].T + state["decoder_input.bias"]
+    x = F.silu(x.reshape(len(z), -1, 2, 2))
+    x = F.silu(F.conv_transpose2d(x, state["decoder.1.weight"], state["decoder.1.bias"], stride=2, padding=1))
+    x = F.silu(F.conv_transpose2d(x, state["decoder.3.weight"], state["decoder.3.bias"], stride=2, padding=1))
+    return F.conv2d(x, state["decoder.5.weight"], state["decoder.5.bias"], padding=1)
+
+
+def model_with_random_weights(impl, draw, latent):
+    model = impl.VAE(impl.Config(latent=latent, channels=draw.size(1, 5)))
+    state = draw.like(model.state_dict())
+    model.load_state_dict(state)
+    return model, state
+
+
+@pytest.mark.stub("VAE.decode")
+def test_decode_feeds_latent_and_class_to_the_decoder(impl, draw):
+    B, D = draw.size(), draw.size()
+    model, state = model_with_random_weights(impl, draw, D)
+    z, labels = draw.normal(B, D, dtype=torch.float32), draw.integers(10, (B,))
+    hint = "the latent comes first, then the one-hot class; return logits, without a sigmoid"
+    assert_close(model.decode(z, labels), reference_decoder(state, z, labels), tolerance=1e-4, hint=hint)
+
+
+@pytest.mark.stub("VAE.decode")
+def test_decode_depends_on_the_class(impl, draw):
+    model, _ = model_with_random_weights(impl, draw, 3)
+    z = draw.normal(1, 3, dtype=torch.float32).expand(10, 3)
+    images = model.decode(z, torch.arange(10))
+    distances = torch.pdist(images.flatten(1))
+    assert_true(distances.min() > 1e-4, "two classes decode to the same image", hint="is the label used?")
+
+
+@pytest.mark.stub("VAE.decode")
+def test_gradient_flows_from_image_to_latent(impl, draw):
+    B, D = draw.size(), draw.size()
+    model, state = model_with_random_weights(impl, draw, D)
+    z, labels = draw.normal(B, D, dtype=torch.float32), draw.integers(10, (B,))
+    g = draw.normal(B, 1, 8, 8, dtype=torch.float32)
+    with torch.enable_grad():
+        leaf = z.clone().requires_grad_()
+        (expected,) = torch.autograd.grad((reference_decoder(state, leaf, labels) * g).sum(), leaf)
+    actual = model.vjp(z, labels, wrt=0, cotangent=g, method="decode")
+    assert_close(actual, expected, tolerance=1e-4, hint="the encoder learns through this gradient")
+
+
+@pytest.mark.stub("VAE.interpolate")
+def test_walk_is_evenly_spaced_on_the_straight_line(impl, draw):
+    B, D, S = draw.size(), draw.size(), draw.size(2, 6)
+    model, state = model_with_random_weights(impl, draw, D)
+    start, end = draw.normal(2, B, D, dtype=torch.float32)
+    labels = draw.integers(10, (B,))
+    steps = [reference_decoder(state, start + (end - start) * i / (S - 1), labels) for i in range(S)]
+    expected = torch.sigmoid(torch.stack(steps))
+    hint = "both ends included, evenly spaced in latent space (not in pixels), and a sigmoid for ink in [0, 1]"
+    assert_close(model.interpolate(start, end, labels, S), expected, tolerance=1e-4, hint=hint)
+
+
+@pytest.mark.stub("VAE.interpolate")
+def test_walk_of_one_step_is_the_start(impl, draw):
+    B, D = draw.size(), draw.size()
+    model, state = model_with_random_weights(impl, draw, D)
+    start, end = draw.normal(2, B, D, dtype=torch.float32)
+    labels = draw.integers(10, (B,))
+    expected = torch.sigmoid(reference_decoder(state, start, labels))[None]
+    assert_close(
+        model.interpolate(start, end, labels, 1), expected, tolerance=1e-4, hint="divide by steps − 1 only where there is one"
+    )
+
+
+def mean_kl(mu, logvar):
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).mean(1)
+
+
+def nll_of_sigmoid(logits, counts):
+    p = torch.sigmoid(logits)
+    choose = torch.lgamma(counts * 0 + 17) - torch.lgamma(counts + 1) - torch.lgamma(17 - counts)
+    return -(choose + counts * torch.log(p) + (16 - counts) * torch.log(1 - p)).flatten(1).sum(1)
+
+
+FAKES = {
+    "reparameterize": {
+        "the mean, no noise": lambda mu, logvar, noise: mu,
+        "logvar taken for log σ": lambda mu, logvar, noise: mu + logvar.exp() * noise,
+        "logvar taken for σ": lambda mu, logvar, noise: mu + logvar * noise,
+        "noise of its own": lambda mu, logvar, noise: mu + (0.5 * logvar).exp() * torch.randn_like(mu),
+        "σ detached": lambda mu, logvar, noise: mu + (0.5 * logvar).exp().detach() * noise,
+        "noise subtracted": lambda mu, logvar, noise: mu - (0.5 * logvar).exp() * noise,
+        "sampled without a gradient": lambda mu, logvar, noise: (mu + (0.5 * logvar).exp() * noise).detach(),
+    },
+    "kl_divergence": {
+        "averaged over the latent": mean_kl,
+        "summed over the batch too": lambda mu, logvar: 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(),
+        "summed over the wrong axis": lambda mu, logvar: 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(0),
+        "the −1 forgotten": lambda mu, logvar: 0.5 * (mu.square() + logvar.exp() - logvar).sum(1),
+        "the ½ forgotten": lambda mu, logvar: (mu.square() + logvar.exp() - logvar - 1).sum(1),
+        "the sign turned": lambda mu, logvar: -0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(1),
+        "logvar taken for log σ": lambda mu, logvar: 0.5 * (mu.square() + (2 * logvar).exp() - 2 * logvar - 1).sum(1),
+        "zeros": lambda mu, logvar: torch.zeros_like(mu[:, 0]),
+        "of the wrong direction": lambda mu, logvar: 0.5 * ((mu.square() + 1) / logvar.exp() + logvar - 1).sum(1),
+    },
+    "reconstruction_nll": {
+        "log of a sigmoid": nll_of_sigmoid,
+        "clamped": lambda logits, counts: nll_of_sigmoid(logits.clamp(-10, 10), counts),
+        "without the coefficient": Edit("log_choose + counts", "counts"),
+        "blank cells forgotten": Edit(" + (n - counts) * F.logsigmoid(-logits)", ""),
+        "averaged over pixels": Edit(".sum(dim=1)", ".mean(dim=1)"),
+        "squared error": lambda logits, counts: (torch.sigmoid(logits) * 16 - counts).square().flatten(1).sum(1),
+        "a likelihood, not its negative": Edit("return -log", "return log"),
+        "summed over the last axis only": Edit(".flatten(1).sum(dim=1)", ".sum(dim=-1)"),
+    },
+    "elbo": {
+        "the KL added": Edit("- beta *", "+ beta *"),
+        "the KL left out": Edit(" - beta * kl_divergence(mu, logvar)", ""),
+        "beta ignored": Edit("beta * ", ""),
+        "a loss, not a bound": lambda logits, counts, mu, logvar, beta=1.0: (
+            nll_of_sigmoid(logits, counts) + beta * mean_kl(mu, logvar) * mu.shape[1]
+        ),
+        "averaged over the batch": lambda logits, counts, mu, logvar, beta=1.0: (
+            (Binomial(16, logits=logits).log_prob(counts).flatten(1).sum(1) - beta * looped_kl(mu, logvar))
+            .mean()
+            .expand(len(mu) + 1)[1:]
+            + 0 * mu.sum(1)
+        ),
+        "beta on the reconstruction": Edit(
+            "-reconstruction_nll(logits, counts) - beta *", "-beta * reconstruction_nll(logits, counts) -"
+        ),
+    },
+    "VAE.decode": {
+        "the class ignored": Edit("onehot], dim=1)", "0 * onehot], dim=1)"),
+        "the class before the latent": Edit("[z, onehot]", "[onehot, z]"),
+        "a sigmoid too many": Edit("return self.decoder(hidden)", "return torch.sigmoid(self.decoder(hidden))"),
+        "the latent detached": Edit("[z, onehot]", "[z.detach(), onehot]"),
+        "a hard-coded width": Edit("(-1, 2, 2)", "(128, 2, 2)"),
+        "space before channels": Edit(".unflatten(1, (-1, 2, 2))", ".unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)"),
+    },
+    "VAE.interpolate": {
+        "in pixel space": lambda self, start, end, labels, steps: torch.stack(
+            [
+                torch.lerp(torch.sigmoid(self.decode(start, labels)), torch.sigmoid(self.decode(end, labels)), w)
+                for w in torch.linspace(0, 1, steps).tolist()
+            ]
+        ),
+        "the end left out": Edit("torch.linspace(0, 1, steps,", "torch.linspace(0, 1 - 1 / steps, steps,"),
+        "backwards": Edit("torch.lerp(start, end, w)", "torch.lerp(end, start, w)"),
+        "logits": Edit(
+            "torch.sigmoid(self.decode(torch.lerp(start, end, w), labels))", "self.decode(torch.lerp(start, end, w), labels)"
+        ),
+        "batch before steps": Edit("for w in weights])", "for w in weights], dim=1)"),
+    },
+}
+
+
+def looped_kl(mu, logvar):
+    total = torch.zeros(mu.shape[0], dtype=mu.dtype, device=mu.device)
+    for d in range(mu.shape[1]):
+        total = total + (mu[:, d] ** 2 + torch.exp(logvar[:, d]) - 1 - logvar[:, d]) / 2
+    return total
+
+
+def decode_by_hand(self, z, labels):
+    onehot = torch.eye(10, device=z.device, dtype=z.dtype)[labels]
+    hidden = self.decoder_input(torch.hstack((z, onehot)))
+    return self.decoder(hidden.view(hidden.shape[0], hidden.shape[1] // 4, 2, 2))
+
+
+def interpolate_at_once(self, start, end, labels, steps):
+    w = torch.arange(steps, device=start.device, dtype=start.dtype).div(max(steps - 1, 1))[:, None, None]
+    z = (1 - w) * start + w * end
+    images = self.decode(z.flatten(0, 1), labels.repeat(steps)).sigmoid()
+    return images.unflatten(0, (steps, -1))
+
+
+VARIANTS = {
+    "reparameterize": {
+        "in place on a copy": lambda mu, logvar, noise: mu.clone().addcmul(logvar.div(2).exp(), noise),
+        "a square root": lambda mu, logvar, noise: noise * logvar.exp().sqrt() + mu,
+        "addcmul": lambda mu, logvar, noise: torch.addcmul(mu, (logvar / 2).exp(), noise),
+    },
+    "kl_divergence": {
+        "a loop": looped_kl,
+        "torch.distributions": lambda mu, logvar: torch_kl(
+            Normal(mu, (logvar / 2).exp()), Normal(torch.zeros_like(mu), torch.ones_like(mu))
+        ).sum(-1),
+        "the paper's sign": lambda mu, logvar: -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=-1),
+        "expm1": lambda mu, logvar: 0.5 * torch.einsum("bd->b", mu * mu + torch.expm1(logvar) - logvar),
+    },
+    "reconstruction_nll": {
+        "torch.distributions": lambda logits, counts: -Binomial(16, logits=logits).log_prob(counts).flatten(1).sum(1),
+        "binary cross-entropy": lambda logits, counts: (
+            (
+                16 * F.binary_cross_entropy_with_logits(logits, counts / 16, reduction="none")
+                - torch.lgamma(torch.full_like(counts, 17.0))
+                + torch.lgamma(counts + 1)
+                + torch.lgamma(17 - counts)
+            )
+            .flatten(1)
+            .sum(1)
+        ),
+        "softplus": lambda logits, counts: (
+            (
+                counts * F.softplus(-logits)
+                + (16 - counts) * F.softplus(logits)
+                - (torch.lgamma(torch.full_like(counts, 17.0)) - torch.lgamma(counts + 1) - torch.lgamma(17 - counts))
+            )
+            .reshape(len(counts), -1)
+            .sum(-1)
+        ),
+    },
+    "elbo": {
+        "torch.distributions": lambda logits, counts, mu, logvar, beta=1.0: (
+            Binomial(16, logits=logits).log_prob(counts).flatten(1).sum(1) - beta * looped_kl(mu, logvar)
+        ),
+        "minus a sum": Edit(
+            "return -reconstruction_nll(logits, counts) - beta * kl_divergence(mu, logvar)",
+            "return -(reconstruction_nll(logits, counts) + kl_divergence(mu, logvar) * beta)",
+        ),
+    },
+    "VAE.decode": {"by hand": decode_by_hand},
+    "VAE.interpolate": {"all at once": interpolate_at_once},
+}
