@@ -5,7 +5,9 @@ Everything derives from three authored files a unit. Ids and order are fixed, so
 
 import hashlib
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -248,7 +250,8 @@ def execute(unit: Unit, timeout: int = 600) -> str:
         node, km=manager, timeout=timeout, record_timing=False, resources={"metadata": {"path": str(unit.root)}}
     )
     try:
-        client.execute()
+        # The kernel's own log is no output of the notebook; if it dies, nbclient says so.
+        client.execute(env={**os.environ, "AIGC_ROOT": str(unit.root)}, stderr=subprocess.DEVNULL)
     except CellExecutionError as error:
         raise at(unit.module, f"its solution does not run: {error.ename}: {error.evalue}", unit.root) from None
     for cell in node.cells:

@@ -58,7 +58,7 @@ class VAE(nn.Module):
         stops = []
         for i in range(steps):
             w = i / max(steps - 1, 1)
-            stops.append(self.decode((1 - w) * start + w * end, labels)
+            stops.append(self.decode((1 - w) * start + w * end, labels))
         return torch.stack(stops)
 
     def forward(

@@ -1,0 +1,25 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from toy_course import importable_toy, write_toy
+
+from course.catalogue import Unit, find_unit
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Iterator[Path]:
+    """The toy course in a folder of its own, which the tools take for the course."""
+    write_toy(tmp_path)
+    monkeypatch.setenv("AIGC_ROOT", str(tmp_path))
+    with importable_toy(tmp_path):
+        yield tmp_path
+
+
+@pytest.fixture
+def unit(toy) -> Unit:
+    return find_unit("toy/sums", toy)

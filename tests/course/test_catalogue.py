@@ -1,0 +1,92 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from course.catalogue import find_unit, find_units
+from course.errors import CourseError
+
+KEYS = [
+    "id",
+    "track",
+    "title",
+    "title_zh",
+    "difficulty",
+    "frequency",
+    "syllabus",
+    "stubs",
+    "question",
+    "question_zh",
+    "module",
+    "notebook",
+    "solution",
+    "tests",
+]
+
+
+def test_real_units_have_all_their_files(root):
+    units = find_units(root)
+    assert {"image/gan", "image/vae", "text/attention", "text/gpt"} <= {unit.id for unit in units}
+    for unit in units:
+        described = unit.describe()
+        assert list(described) == KEYS, f"{unit.id}: `aigc list --json` promises exactly these keys"
+        for key in ("question", "question_zh", "module", "notebook", "solution", "tests"):
+            if described[key] is not None:
+                assert (root / described[key]).is_file(), f"{unit.id}: {key} is missing"
+
+
+def test_list_json_is_what_the_catalogue_says(root):
+    out = subprocess.run(
+        [sys.executable, "-m", "course.cli", "list", "--json"], capture_output=True, text=True, check=True
+    ).stdout
+    assert json.loads(out) == [unit.describe() for unit in find_units(root)]
+
+
+def test_concept_question_has_no_files_of_code(toy):
+    for name in ("what_is_it.md", "what_is_it.zh.md"):
+        (toy / "questions/toy" / name).write_text(
+            "---\ntitle: T\ndifficulty: 1\nfrequency: 1\nsyllabus: [P1]\n---\n", encoding="utf-8"
+        )
+    described = find_unit("what_is_it", toy).describe()
+    assert [described[key] for key in ("module", "notebook", "solution", "tests")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("sums.md", "title: Sums", "titel: Sums", r"sums\.md: unknown key 'titel'.*'title'"),
+        ("sums.md", "difficulty: 1", "difficulty: 9", "difficulty goes from 1 to 5"),
+        ("sums.md", "difficulty: 1", "difficulty: high", "needs difficulty: a int, got 'high'"),
+        ("sums.md", "[B11]", "[XX]", "'XX' is not a syllabus code"),
+        ("sums.md", "---\ntitle", "title", "has no front matter"),
+        ("sums.md", "[B11]", "[B11", "front matter is not YAML"),
+        ("sums.md", "## Question", "## Frage", "unknown section '## Frage'"),
+        ("sums.zh.md", "frequency: 1", "frequency: 2", r"sums\.zh\.md: frequency differs from the English page: 2, not 1"),
+    ],
+)
+def test_malformed_question_is_named(toy, file, old, new, expected):
+    path = toy / "questions/toy" / file
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(CourseError, match=expected):
+        find_units(toy)
+
+
+def test_missing_translation_is_named(toy):
+    (toy / "questions/toy/sums.zh.md").unlink()
+    with pytest.raises(CourseError, match=r"sums\.zh\.md: this translation is missing"):
+        find_units(toy)
+
+
+def test_unknown_unit_suggests_the_nearest(toy):
+    with pytest.raises(CourseError, match="did you mean toy/sums"):
+        find_unit("toy/sum", toy)
+    with pytest.raises(CourseError, match="did you mean toy/sums"):
+        find_unit("smus", toy)
+    assert find_unit("sums", toy).id == "toy/sums"
+
+
+def test_heading_inside_fenced_code_starts_no_section(toy):
+    path = toy / "questions/toy/sums.md"
+    path.write_text(path.read_text().replace("Adding one twice.", "```\n## not a section\n```"))
+    assert "## not a section" in find_unit("sums", toy).pages["en"].sections["pitfalls"]

@@ -1,0 +1,148 @@
+import ast
+
+import pytest
+
+from course.catalogue import exercises
+from course.errors import CourseError
+from course.source import AnswerError, cut_holes, graft, import_closure, module_with_holes, parse_module, read_answer
+
+MODULE = '''"""# Title"""
+
+import math
+
+LIMIT = 3
+
+
+# above
+@decorated
+def f(x):
+    """Doc."""
+    y = x
+    return y
+
+
+class C:
+    def __init__(self):
+        self.a = 1
+
+    def g(self, x):
+        return x
+
+    def h(self):
+        return 2
+
+
+def given():
+    return f(1)
+'''
+
+
+def test_segments_lose_nothing(root):
+    for unit in exercises(root):
+        source = unit.module.read_text(encoding="utf-8")
+        docstring, segments = parse_module(source)
+        joined = "\n\n\n".join(segment.text for segment in segments)
+        expected = ast.parse(source).body[1:]
+        assert [ast.dump(node) for node in ast.parse(joined).body] == [ast.dump(node) for node in expected], unit.id
+        assert docstring.startswith("# ")
+
+
+def test_hole_keeps_signature_docstring_comment_and_decorator():
+    text = next(s for s in parse_module(MODULE)[1] if s.name == "f").text
+    assert cut_holes(text, ["f"]) == (
+        '# above\n@decorated\ndef f(x):\n    """Doc."""\n    raise NotImplementedError("f: yours to write")'
+    )
+
+
+def test_hole_in_a_method_leaves_the_others():
+    holed = module_with_holes(MODULE, ["C.g"])
+    assert 'raise NotImplementedError("C.g: yours to write")' in holed
+    assert "return 2" in holed
+    assert "self.a = 1" in holed
+
+
+def test_no_body_of_a_stub_is_left_in_a_notebook(root):
+    for unit in exercises(root):
+        holed = ast.parse(module_with_holes(unit.module.read_text(encoding="utf-8"), unit.stubs))
+        raising = [node for node in ast.walk(holed) if isinstance(node, ast.Raise) and "yours to write" in ast.unparse(node)]
+        assert len(raising) == len(unit.stubs), unit.id
+
+
+@pytest.mark.parametrize(
+    ("stub", "message"), [("nope", "not defined"), ("C.nope", "not defined"), ("C", "is a class: name one of its methods")]
+)
+def test_stub_that_cannot_be_cut_is_an_error(stub, message):
+    with pytest.raises(CourseError, match=message):
+        cut_holes(MODULE, [stub])
+
+
+def test_answer_takes_stubs_helpers_imports_and_constants():
+    cells = [
+        "import math\nfrom torch import nn",
+        "SCALE = 2\nprint('ran')\nmodel = f(3)",
+        "def helper(x):\n    return SCALE * x",
+        "def f(x):\n    return helper(x)",
+        "def given():\n    return 'changed'",
+    ]
+    answer = read_answer(cells, MODULE, ("f", "C.g"))
+    assert [name for name, _ in answer.definitions] == ["SCALE", "helper", "f"]
+    assert answer.missing == ("C.g",)
+    grafted = graft(MODULE, ("f", "C.g"), answer)
+    assert "ran" not in grafted, "top-level statements of a submission must not run"
+    assert "changed" not in grafted, "given code must stay as it was given"
+    assert "C.g: yours to write" in grafted
+    namespace = {"decorated": lambda f: f}
+    exec(compile(grafted, "<test>", "exec"), namespace)
+    assert namespace["given"]() == 2
+
+
+def test_last_definition_of_a_stub_counts():
+    answer = read_answer(["def f(x):\n    return 1", "def f(x):\n    return 2"], MODULE, ("f",))
+    assert answer.definitions == (("f", "def f(x):\n    return 2"),)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "if True:\n    def f(x):\n        return x",
+        "f = lambda x: x",
+        "class Outer:\n    def f(self, x):\n        return x",
+        "def outer():\n    def f(x):\n        return x",
+        "try:\n    def f(x): return x\nexcept Exception: pass",
+        "for f in [abs]: pass",
+    ],
+)
+def test_stub_defined_in_another_way_is_missing(cell):
+    assert read_answer([cell], MODULE, ("f",)).missing == ("f",)
+
+
+def test_magics_shell_lines_and_broken_cells_do_not_spoil_the_rest():
+    cells = ["%matplotlib inline\n!ls\ndef f(x):\n    return x", "%%bash\nrm -rf x", "def broken(:\n", "x?"]
+    answer = read_answer(cells, MODULE, ("f",))
+    assert answer.missing == ()
+    assert any("code cell 3 is not Python" in note for note in answer.notes)
+
+
+def test_no_code_at_all_is_an_answer_error():
+    with pytest.raises(AnswerError, match="no code"):
+        read_answer(["", "   "], MODULE, ("f",))
+
+
+def test_class_without_its_stub_method_is_missing():
+    answer = read_answer(["class C:\n    def h(self): return 1"], MODULE, ("C.g",))
+    assert answer.missing == ("C.g",)
+
+
+def test_import_closure_follows_imports(root):
+    unit = next(unit for unit in exercises(root) if unit.id == "image/vae")
+    names = {path.relative_to(root).as_posix() for path in import_closure(unit.module, root)}
+    assert {"reference_impl/image/vae.py", "reference_impl/data/digits.py", "reference_impl/runtime.py"} <= names
+    assert not any(name.startswith(("course/", "tests/")) for name in names)
+
+
+def test_reference_modules_import_neither_the_tools_nor_the_tests(root):
+    for path in (root / "reference_impl").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] in ("course", "tests") for name in names), f"{path} imports {names}"

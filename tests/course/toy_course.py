@@ -1,0 +1,168 @@
+"""A small course of one unit, written into a temporary folder for tests of the tools."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TOY = {
+    "README.md": "# Toy\n\n<!-- index:start -->\n<!-- index:end -->\n",
+    "questions/toy/sums.md": """---
+title: Sums
+difficulty: 1
+frequency: 1
+syllabus: [B11]
+stubs: [total, Box.grow]
+---
+
+## Question
+What is a sum?
+## Say it in two minutes
+Add them.
+## In depth
+Add them all.
+## Pitfalls
+Adding one twice.
+## Follow-ups
+Why?
+## Hints
+### total
+1. one
+2. two
+3. three
+### Box.grow
+1. one
+2. two
+3. three
+## References
+- none
+""",
+    "questions/toy/sums.zh.md": """---
+title: 求和
+difficulty: 1
+frequency: 1
+syllabus: [B11]
+stubs: [total, Box.grow]
+---
+
+## 问题
+什么是求和？
+## 两分钟口述
+相加。
+## 深入
+全部相加。
+## 常见错误
+重复相加。
+## 追问
+为什么？
+## 提示
+### total
+1. 一
+2. 二
+3. 三
+### Box.grow
+1. 一
+2. 二
+3. 三
+## 参考文献
+- 无
+""",
+    "reference_impl/__init__.py": "",
+    "reference_impl/toy/__init__.py": "",
+    "reference_impl/toy/sums.py": '''"""
+# Sums
+
+Adding.
+
+**In this course.** [Question](../../questions/toy/sums.md) · [exercise](../../notebooks/toy/sums.ipynb) ·
+[solution](../../solutions/toy/sums.ipynb)
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LIMIT = 3
+
+
+# The comment above a stub is kept.
+def total(x: Float[Tensor, "A B"], scale: float = 1.0) -> Float[Tensor, " A"]:
+    """Sum over the last axis."""
+    return scale * x.sum(dim=-1)
+
+
+class Box:
+    """Holds a number."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def grow(self, by: int) -> int:
+        """The size and `by`."""
+        # a comment that is part of the answer
+        return self.size + by
+
+
+def twice(x: Float[Tensor, "A B"]) -> Float[Tensor, " A"]:
+    return 2 * total(x)
+''',
+    "tests/exercises/toy/test_sums.py": '''import pytest
+import torch
+from course.testing import Edit, assert_close, assert_equal
+
+
+@pytest.mark.stub("total")
+def test_total(impl, draw):
+    x = draw.normal(draw.size(), draw.size())
+    assert_close(impl.total(x), torch.einsum("ab->a", x), hint="the last axis")
+
+
+@pytest.mark.stub("total")
+def test_scale(impl, draw):
+    x = draw.normal(draw.size(), draw.size())
+    assert_close(impl.total(x, scale=3.0), 3 * torch.einsum("ab->a", x))
+
+
+@pytest.mark.stub("Box.grow")
+@pytest.mark.parametrize("by", [1, 5])
+def test_grow(impl, by):
+    """A box grows by what it is told."""
+    assert_equal(impl.Box(4).grow(by), 4 + by)
+
+
+FAKES = {
+    "total": {
+        "zeros": lambda x, scale=1.0: 0 * x[:, 0],
+        "first axis": Edit("dim=-1", "dim=0"),
+        "mean": Edit(".sum(", ".mean("),
+        "no scale": Edit("scale * ", ""),
+        "nothing": lambda x, scale=1.0: None,
+    },
+    "Box.grow": {"stays": lambda self, by: self.size},
+}
+VARIANTS = {"total": {"matmul": lambda x, scale=1.0: x @ torch.full((x.shape[1],), scale, dtype=x.dtype)}}
+''',
+}
+
+
+def write_toy(folder: Path) -> None:
+    """Write the toy course's authored files."""
+    for name, text in TOY.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def importable_toy(folder: Path) -> Iterator[None]:
+    """`reference_impl.toy` comes from `folder` in this process, and from no other toy of an earlier test."""
+    import reference_impl
+
+    before = list(reference_impl.__path__)
+    reference_impl.__path__.append(str(folder / "reference_impl"))
+    try:
+        yield
+    finally:
+        reference_impl.__path__[:] = before
+        for name in [name for name in sys.modules if name.startswith("reference_impl.toy")]:
+            del sys.modules[name]
