@@ -59,7 +59,7 @@ class Impl:
         return call
 
     def seed(self, seed: int) -> None:
-        """Seed the implementation's own randomness."""
+        """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void."""
         self._backend.seed(seed)
 
     def given(self, name: str) -> Named:

@@ -103,15 +103,19 @@ def read_notebook(path: Path) -> list[str]:
         raise AnswerError(f"there is no file {path}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise AnswerError(f"cannot read {path}: {error.strerror}") from None
+    return notebook_cells(raw, path.name)
+
+
+def notebook_cells(raw: bytes, name: str) -> list[str]:
+    """The sources of the code cells in the bytes of a notebook, called `name` in messages. Raises AnswerError."""
     try:
         notebook = nbformat.reads(raw.decode("utf-8"), as_version=4)
-        cells = notebook.cells
-        return [str(cell.source) for cell in cells if cell.cell_type == "code"]
+        return [str(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     except UnicodeDecodeError:
-        raise AnswerError(f"{path.name} is not a notebook: it is not UTF-8 text") from None
+        raise AnswerError(f"{name} is not a notebook: it is not UTF-8 text") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise AnswerError(f"{path.name} is not a notebook: {reason}") from None
+        raise AnswerError(f"{name} is not a notebook: {reason}") from None
 
 
 def answer_source(cells: list[str], unit: Unit) -> tuple[str, Answer]:

@@ -79,3 +79,13 @@ def report(verdicts: list[Verdict], stubs: tuple[str, ...], *, replay: str = "ch
         elif failed:
             lines.append(f"    the same questions again: {replay} --seed {failed.seed}")
     return "\n".join(lines)
+
+
+def brief(verdicts: list[Verdict], stubs: tuple[str, ...]) -> str:
+    """One line a stub: its mark, and the first thing that is wrong with it."""
+    lines = []
+    for stub in stubs:
+        own = [verdict for verdict in verdicts if stub in verdict.case.stubs]
+        first = next((verdict for verdict in own if verdict.status != "passed"), None)
+        lines.append(f"  {MARKS[first.status]} {stub}: {first.hint or first.message}" if first else f"  {MARKS['passed']} {stub}")
+    return "\n".join(lines)

@@ -61,7 +61,9 @@ class Executor:
         self._objects: dict[int, Any] = {}
 
     def seed(self, seed: int) -> None:
-        """Seed torch's global generators, which is where an answer's own randomness comes from."""
+        """Begin a round of questions: seed torch's global generators, which is where an answer's own randomness comes from, and
+        let go of the objects of the round before."""
+        self._objects.clear()
         torch.manual_seed(seed)
 
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

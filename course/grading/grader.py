@@ -1,0 +1,214 @@
+"""Grades one submission: reads it as data, grafts its answers, runs them in a sandbox, and asks the unit's tests from outside.
+
+The trusted side (this process) holds the tests and the expected values. It reads the notebook as text, and talks to the
+answers through a `Session`, over which only validated bytes pass.
+"""
+
+import ast
+import hashlib
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+
+from course.catalogue import Unit
+from course.grading.journal import Row
+from course.grading.submissions import Refused, Submission, safe
+from course.impl import Impl
+from course.load import answer_source, notebook_cells, reference_module
+from course.runner import Verdict, load_suite, run_case, stub_status
+from course.sandbox.client import SessionError, Zygote
+from course.source import AnswerError, import_closure
+from course.wire import ImplementationError
+
+CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000
+MESSAGE_LIMIT = 300
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is graded with. seed: of the questions; seconds: wall clock for one submission, and for one call into it."""
+
+    seed: int
+    isolation: str = "strict"
+    seconds: float = 120.0
+    call_seconds: float = 10.0
+
+
+class Grader:
+    """Grades submissions one after another; keeps a zygote per unit. A context manager: leaving it ends the zygotes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._zygotes: dict[str, Zygote] = {}
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all zygotes and whatever still runs in them."""
+        for zygote in self._zygotes.values():
+            zygote.close()
+        self._zygotes.clear()
+
+    def grade(self, submission: Submission, unit: Unit | None) -> Row:
+        """The result of one submission. Never raises for what a submission contains or does."""
+        started = time.monotonic()
+        stubs: dict[str, dict[str, str]] = {}
+        data = b""
+        try:
+            data = submission.read()
+            if unit is None:
+                raise Refused(submission.problem or f"there is no unit {submission.unit!r}")
+            stubs, note = self._stubs(data, unit)
+            status, message = _summary(stubs, note)
+        except Refused as error:
+            status, message = "refused", str(error)
+        score = sum(stub["status"] == "passed" for stub in stubs.values())
+        return Row(
+            key=key_of(submission, data, unit, self.settings),
+            learner=submission.learner,
+            unit=submission.unit,
+            score=score,
+            max_score=len(unit.stubs) if unit else 0,
+            status=status,
+            message=safe(message, MESSAGE_LIMIT),
+            isolation=self._in_force(unit),
+            seconds=round(time.monotonic() - started, 3),
+            seed=self.settings.seed,
+            stubs=stubs,
+        )
+
+    def _in_force(self, unit: Unit | None) -> str:
+        zygote = self._zygotes.get(unit.id) if unit else None
+        return zygote.description if zygote else f"{self.settings.isolation} (nothing was run)"
+
+    def _zygote(self, unit: Unit) -> Zygote:
+        if unit.id not in self._zygotes:
+            preload, third_party = closure_of(unit)
+            self._zygotes[unit.id] = Zygote(preload, third_party, isolation=self.settings.isolation)
+        return self._zygotes[unit.id]
+
+    def _stubs(self, data: bytes, unit: Unit) -> tuple[dict[str, dict[str, str]], str]:
+        """The status and message of each stub, and a remark on the notebook."""
+        try:
+            cells = notebook_cells(data, "the submission")
+            if sum(map(len, cells)) > CODE_LIMIT:
+                raise AnswerError(f"has more than {CODE_LIMIT} characters of code")
+            source, answer = answer_source(cells, unit)
+        except AnswerError as error:
+            raise Refused(str(error)) from None
+        results = {
+            stub: {"status": "missing", "message": f"missing stub {stub}: no top-level definition of it was found"}
+            for stub in answer.missing
+        }
+        present = [stub for stub in unit.stubs if stub not in answer.missing]
+        verdicts = self._verdicts(source, unit, present)
+        for stub in present:
+            results[stub] = _result(stub, verdicts)
+        return {stub: results[stub] for stub in unit.stubs}, "; ".join(answer.notes)
+
+    def _verdicts(self, source: str, unit: Unit, stubs: list[str]) -> list[Verdict]:
+        """All verdicts on `source`. After a time-out or a death the next case gets a fresh process, so that one stub cannot
+        take the others' marks with it; the clock of the whole submission runs on."""
+        suite, reference = load_suite(unit), reference_module(unit)
+        cases = [case for case in suite.cases if set(case.stubs) & set(stubs)]
+        verdicts: list[Verdict] = []
+        deadline = time.monotonic() + self.settings.seconds
+        session = None
+        try:
+            for case in cases:
+                if time.monotonic() > deadline:
+                    message = f"timed out: the whole submission may take {self.settings.seconds:g} s"
+                    verdicts.append(Verdict(case, "failed", self.settings.seed, message, message))
+                    continue
+                if any(v.status == "failed" and set(case.stubs) <= set(v.case.stubs) for v in verdicts):
+                    continue  # one failure decides a stub
+                try:
+                    if session is None:
+                        session = self._zygote(unit).open(source, timeout=self.settings.call_seconds)
+                    verdict = run_case(case, Impl(session, reference), self.settings.seed)
+                except (ImplementationError, SessionError) as error:  # the definitions themselves did not load
+                    message = f"the notebook's definitions cannot be loaded: {_public(error)}"
+                    verdict = Verdict(case, "failed", self.settings.seed, message, message)
+                    session = None
+                verdicts.append(verdict)
+                if session is not None and session.dead:
+                    session.close()
+                    session = None
+        finally:
+            if session is not None:
+                session.close()
+        return verdicts
+
+
+def _public(error: Exception) -> str:
+    if isinstance(error, ImplementationError):
+        return (
+            error.kind if error.kind and not error.what else f"{error.what} raised {error.kind}" if error.kind else error.message
+        )
+    return str(error)
+
+
+def _result(stub: str, verdicts: list[Verdict]) -> dict[str, str]:
+    """One stub: its status, and of the first case that did not pass what may be told without giving a value away."""
+    status = stub_status(verdicts, stub)
+    own = [v for v in verdicts if stub in v.case.stubs and v.status != "passed"]
+    first = next((v for v in own if v.status == status or (status, v.status) == ("failed", "broken")), None)
+    if first is None:
+        return {"status": status, "message": ""}
+    if status in ("todo", "blocked"):
+        return {"status": status, "message": safe(first.public, MESSAGE_LIMIT)}
+    hint = f" (likely cause: {first.hint})" if first.hint else ""
+    return {"status": status, "message": safe(f"{first.case.title}: {first.public}{hint}", MESSAGE_LIMIT)}
+
+
+def _summary(stubs: dict[str, dict[str, str]], note: str) -> tuple[str, str]:
+    """The status and the one line of a whole submission."""
+    passed = sum(stub["status"] == "passed" for stub in stubs.values())
+    status = "passed" if passed == len(stubs) else "partial" if passed else "failed"
+    first = next((f"{name}: {stub['message']}" for name, stub in stubs.items() if stub["status"] != "passed"), "")
+    return status, "; ".join(part for part in (first, note) if part)
+
+
+def key_of(submission: Submission, data: bytes, unit: Unit | None, settings: Settings) -> str:
+    """What makes a result the same result: whose, which unit, these bytes, these questions, this grader."""
+    version = grader_version(unit) if unit else ""
+    parts = (submission.learner, submission.unit, submission.problem, version, str(settings.seed), settings.isolation)
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace") + b"\0" + data).hexdigest()[:32]
+
+
+@lru_cache(maxsize=256)
+def grader_version(unit: Unit) -> str:
+    """Hash of everything that a verdict on a unit comes from: its tests, its module with all it imports, and these tools."""
+    digest = hashlib.sha256()
+    tools = sorted(Path(__file__).parent.parent.rglob("*.py"))
+    for path in [*import_closure(unit.module, unit.root), unit.tests, *tools]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def closure_of(unit: Unit) -> tuple[dict[str, str], list[str]]:
+    """What a zygote of `unit` needs: sources of the modules it imports from the course (never its own), and other packages."""
+    sources: dict[str, str] = {}
+    packages: set[str] = set()
+    for path in import_closure(unit.module, unit.root):
+        text = path.read_text(encoding="utf-8")
+        if path != unit.module:
+            parts = path.relative_to(unit.root).with_suffix("").parts
+            sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = text
+        packages.update(_third_party(text))
+    return sources, sorted(packages)
+
+
+def _third_party(source: str) -> Iterable[str]:
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        yield from (name for name in names if name.split(".")[0] not in ("reference_impl", *sys.stdlib_module_names))

@@ -1,0 +1,109 @@
+"""Reports from the journal: a gradebook (CSV), JUnit XML, and the results.json that Gradescope reads."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from course.grading.journal import Row
+from course.paths import write_atomic
+
+COLUMNS = ("learner", "unit", "score", "max_score", "status", "message", "isolation", "seconds")
+
+
+def write_reports(folder: Path, rows: Iterable[Row]) -> None:
+    """Write `grades.csv`, `junit.xml` and `gradescope/<learner>.json` from the rows."""
+    ordered = sorted(rows, key=lambda row: (row.learner, row.unit))
+    write_atomic(folder / "grades.csv", gradebook(ordered))
+    write_atomic(folder / "junit.xml", junit(ordered))
+    by_learner: dict[str, list[Row]] = {}
+    for row in ordered:
+        by_learner.setdefault(row.learner, []).append(row)
+    for learner, own in by_learner.items():
+        write_atomic(folder / "gradescope" / f"{file_name(learner)}.json", json.dumps(gradescope(own), indent=2) + "\n")
+
+
+def file_name(learner: str) -> str:
+    """A learner's name as a file name on any system; names that had to be changed stay distinct by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner).strip(".")[:60]
+    if plain == learner and plain.lower() not in ("con", "nul", "aux", "prn"):
+        return plain
+    return f"{plain or 'learner'}-{hashlib.sha256(learner.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
+
+
+def gradebook(rows: Iterable[Row]) -> str:
+    """The table as CSV. A cell that a spreadsheet would take for a formula is quoted with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        cells = [getattr(row, column) for column in COLUMNS]
+        writer.writerow([f"'{c}" if isinstance(c, str) and c[:1] in ("=", "+", "-", "@", "\t", "\r") else c for c in cells])
+    return out.getvalue()
+
+
+def junit(rows: Iterable[Row]) -> str:
+    """One suite per submission, one case per stub, in the form that CI systems read."""
+    top = ElementTree.Element("testsuites")
+    for row in rows:
+        name = f"{row.learner}: {row.unit}"
+        failures = sum(stub["status"] != "passed" for stub in row.stubs.values())
+        attributes = {"name": name, "tests": str(max(len(row.stubs), 1)), "time": f"{row.seconds:.3f}"}
+        broken = row.status in ("refused", "error")
+        suite = ElementTree.SubElement(
+            top, "testsuite", {**attributes, "failures": str(failures), "errors": str(int(broken and not row.stubs))}
+        )
+        ElementTree.SubElement(
+            ElementTree.SubElement(suite, "properties"), "property", {"name": "isolation", "value": row.isolation}
+        )
+        for stub, result in row.stubs.items():
+            case = ElementTree.SubElement(suite, "testcase", {"classname": f"{row.learner}.{row.unit}", "name": stub})
+            if result["status"] != "passed":
+                ElementTree.SubElement(case, "failure", {"message": result["message"]})
+        if not row.stubs:
+            case = ElementTree.SubElement(suite, "testcase", {"classname": f"{row.learner}.{row.unit}", "name": "submission"})
+            ElementTree.SubElement(case, "error", {"message": row.message})
+    ElementTree.indent(top)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(top, encoding="unicode") + "\n"
+
+
+def gradescope(rows: list[Row]) -> dict[str, Any]:
+    """A learner's rows in Gradescope's `results.json` form."""
+    tests = []
+    for row in rows:
+        for stub, result in row.stubs.items():
+            passed = result["status"] == "passed"
+            tests.append(
+                {
+                    "name": f"{row.unit}: {stub}",
+                    "score": int(passed),
+                    "max_score": 1,
+                    "status": "passed" if passed else "failed",
+                    "output": result["message"],
+                    "visibility": "visible",
+                }
+            )
+        if not row.stubs:
+            name = row.unit or "submission"
+            tests.append(
+                {
+                    "name": name,
+                    "score": 0,
+                    "max_score": row.max_score,
+                    "status": "failed",
+                    "output": row.message,
+                    "visibility": "visible",
+                }
+            )
+    return {
+        "score": sum(row.score for row in rows),
+        "execution_time": round(sum(row.seconds for row in rows), 3),
+        "output": f"Isolation while grading: {rows[0].isolation}. Questions drawn from seed {rows[0].seed}.",
+        "visibility": "visible",
+        "tests": tests,
+    }

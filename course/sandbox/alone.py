@@ -1,0 +1,37 @@
+"""Imports what a unit needs; and a worker that nobody forked, for systems without fork."""
+
+import gc
+import importlib
+import os
+import sys
+from typing import Any
+
+
+def import_all(config: dict[str, Any]) -> None:
+    """Import the third-party modules and the unit's import closure. Raises what an import raises."""
+    sys.path.extend(path for path in config["sys_path"] if path not in sys.path)
+    sys.dont_write_bytecode = True
+    for name in ("course.sandbox.worker", *config["third_party"], *config["preload"]):
+        importlib.import_module(name)
+    import torch
+
+    torch.manual_seed(0)  # brings in what it needs now, once, instead of in every child
+    gc.collect()
+    gc.freeze()  # a collection in a child would write to every page it shares with us
+
+
+def serve_alone(config: dict[str, Any], importer: Any) -> None:
+    """A worker that nobody forked, for systems without fork: imports all by itself, then serves on its standard input and output."""
+    reading, writing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    if sys.platform == "win32":
+        msvcrt: Any = importlib.import_module("msvcrt")
+        for descriptor in (reading, writing):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+    import_all(config)
+    from course.sandbox import codec, worker
+
+    worker.write_all(writing, codec.encode({"id": 0, "ok": "ready"}))
+    worker.serve(reading, writing)

@@ -1,0 +1,460 @@
+"""The layers that keep a stranger's code in, on Linux, with nothing but system calls.
+
+Set up once, by the zygote (`enter`), before it imports anything of weight:
+    user      its own user namespace, as a real non-root uid (root first becomes a uid of nobody)
+    root      a fresh read-only root that holds libraries and nothing else: no home, no checkout, no /etc, no /proc, no /sys
+    pid       its own process tree; when the zygote dies, all of it dies
+    network   no interface, not even loopback
+    ipc, uts, mount
+Set up by every child (`confine`), after the fork and before it reads a byte of a submission:
+    pid       a process tree of its own, of which it is the first process (the zygote unshares it just before the fork)
+    mount, ipc, uts   its own; /tmp and /dev/shm are new, empty and small
+    limits    memory, threads, files, time
+    user      one more user namespace, in which no uid is mapped and nothing can be
+    capabilities, no_new_privs, landlock, seccomp
+
+A layer that cannot be set up raises `LayerError`, and who gets it must stop: there is no way on with less.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from course.sandbox import seccomp
+from course.sandbox.terms import NOT_USED, REQUIRED, LayerError, Limits
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+WRITABLE = ("/tmp", "/dev/shm")
+
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 1, 2, 4, 8, 0x4000, 0x40000, 2
+AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE, MOVE_FROM_FD = 0x1000, 0x8000, 1, 4
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 4, 21, 24, 38, 47
+# Calls newer than 2011 have the same number on every architecture; these few do not.
+OLD = {"x86_64": {"pivot_root": 155, "capget": 125, "capset": 126}, "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91}}
+OPEN_TREE, MOVE_MOUNT, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 436, 442
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def layer(name: str) -> Iterator[None]:
+    """Whatever fails inside is the failure of layer `name`."""
+    try:
+        yield
+    except LayerError:
+        raise
+    except Exception as error:
+        raise LayerError(name, f"{getattr(error, 'strerror', None) or error}") from None
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _syscall(what: str, number: int, *arguments: int | bytes | ctypes.Array | None) -> int:
+    plain = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _check(_libc.syscall(ctypes.c_long(number), *plain), what)
+
+
+def _old(name: str) -> int:
+    if platform.machine() not in OLD:
+        raise OSError(f"not written for the architecture {platform.machine()}")
+    return OLD[platform.machine()][name]
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def unshare_user() -> None:
+    try:
+        unshare(NEWUSER)
+    except OSError as error:
+        hint = {errno.ENOSPC: "sysctl user.max_user_namespaces", errno.EPERM: "a sysctl, AppArmor or the container forbids it"}
+        raise OSError(f"user namespaces are not allowed here ({hint.get(error.errno or 0, error)})") from None
+
+
+def setns(descriptor: int, kind: int) -> None:
+    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+
+
+def prctl(option: int, value: int = 0) -> int:
+    return _check(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(v) for v in (value, 0, 0, 0))), "prctl")
+
+
+def mount(kind: str, target: str, flags: int, options: str = "") -> None:
+    _check(_libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()), f"mount {target}")
+
+
+# The zygote's part
+
+
+def enter(paths: list[list[str]], masks: list[str], folder: int) -> tuple[int, int]:
+    """Move this process into the sandbox; it goes on in a child, as the first process of its tree. Returns two descriptors: of its own
+    pid namespace, for `fork_apart`, and of its own status, for `usage`.
+
+    paths: what of the disk stays visible, read-only, and under which name. masks: folders (by these names) that are hidden.
+    Raises LayerError.
+    """
+    with layer("no_new_privs"):
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+    with layer("root"):
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # to write our own maps; closed below
+    root_first = os.geteuid() == 0  # root can read libraries that a nobody cannot reach, so it builds the root while it is root
+    if root_first:
+        with layer("mount"):
+            unshare(NEWNS)
+        build_root(paths, masks, folder)
+        become_nobody()
+    uid, gid = os.getuid(), os.getgid()
+    with layer("user"):
+        unshare_user()
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            descriptor = os.open(f"self/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+            os.write(descriptor, text.encode())
+            os.close(descriptor)
+    with layer("uid"):
+        if 0 in (os.getuid(), os.geteuid(), os.getgid()):
+            raise OSError("this would still be root")
+    for name, flag in (("mount", NEWNS), ("ipc", NEWIPC), ("uts", NEWUTS), ("network", NEWNET), ("pid", NEWPID)):
+        with layer(name):
+            unshare(flag)
+    if root_first:
+        mount_writable(folder)  # those of before belong to a user namespace of which we are no part now
+    else:
+        build_root(paths, masks, folder)
+    with layer("uts"):
+        _check(_libc.sethostname(b"sandbox", ctypes.c_size_t(7)), "sethostname")
+    with layer("pid"):
+        _fork_and_wait()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getpid() != 1:
+            raise OSError("this is not the first process of its namespace")
+        own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        status = os.open("self/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    os.close(proc)
+    return own, status
+
+
+def usage(status: int) -> tuple[int, int]:
+    """Bytes of address space and number of threads, of the process whose /proc/…/status this is; closes it."""
+    with os.fdopen(status) as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["VmSize"].split()[0]) << 10, int(fields["Threads"])
+
+
+def become_nobody() -> None:
+    """From root to a uid and gid that nothing else has. Raises LayerError."""
+    with layer("uid"):
+        spare = os.getpid() % 100_000  # so that two zygotes are strangers to each other as well
+        for number in (0x70000000 + spare, 60_100 + spare % 5000, 65534):
+            try:
+                os.setgroups([])
+                os.setresgid(number, number, number)
+                os.setresuid(number, number, number)
+                break
+            except OSError:
+                if os.getuid() != 0:
+                    raise
+        prctl(PR_SET_DUMPABLE, 1)  # else /proc/self, with the maps to be written, is still root's
+        if os.getuid() == 0:
+            raise OSError("root cannot become another uid here")
+
+
+def _fork_and_wait() -> None:
+    """Go on in a child; the parent holds nothing and only waits, so that it can be killed and take the child with it."""
+    child = os.fork()
+    if child == 0:
+        return
+    try:
+        close_from(0)
+        _, status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0x7F)
+    finally:
+        os._exit(70)
+
+
+def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
+    """Make a tmpfs the root, with `paths` bound into it read-only, and let go of the old one. Arguments and errors: see `enter`."""
+    with layer("root"):
+        os.umask(0o022)
+        _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "make mounts private")
+        bound: list[tuple[str, int, bool]] = []
+        links: list[tuple[str, str]] = []
+        for path, place in (*paths, *((device, device) for device in DEVICES)):
+            if any(f"{place}/".startswith(f"{own}/") for own in WRITABLE):
+                raise OSError(f"{place} would be hidden by the sandbox's own {WRITABLE[0]}; install Python elsewhere")
+            if os.path.islink(path):
+                links.append((place, os.readlink(path)))
+            elif os.path.exists(path):
+                tree = _syscall("open_tree", OPEN_TREE, -100, path.encode(), OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC)
+                restrict = ATTR_RDONLY | ATTR_NOSUID | (ATTR_NOEXEC if path in DEVICES else ATTR_NODEV)
+                _setattr(tree, restrict)
+                bound.append((place, tree, os.path.isdir(path)))
+        old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,nr_inodes=4096,mode=755")
+        for name, tree, is_folder in bound:
+            place = f"/tmp{name}"
+            os.makedirs(place if is_folder else os.path.dirname(place), exist_ok=True)
+            if not is_folder:
+                os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
+            _syscall("move_mount", MOVE_MOUNT, tree, b"", -100, place.encode(), MOVE_FROM_FD)
+            os.close(tree)
+        for name, target in links:
+            os.makedirs(os.path.dirname(f"/tmp{name}"), exist_ok=True)
+            os.symlink(target, f"/tmp{name}")
+        for name in masks:
+            if os.path.isdir(f"/tmp{name}"):
+                mount("tmpfs", f"/tmp{name}", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=1,mode=000")
+        for name in WRITABLE:
+            os.makedirs(f"/tmp{name}", exist_ok=True)
+        os.chdir("/tmp")
+        _syscall("pivot_root", _old("pivot_root"), b".", b".")
+        os.fchdir(old)
+        _check(_libc.umount2(b".", ctypes.c_int(MNT_DETACH)), "umount")
+        os.close(old)
+        os.chdir("/")
+        here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        _setattr(here, ATTR_RDONLY, recursive=False)
+        os.close(here)
+    mount_writable(folder)
+
+
+def _setattr(tree: int, restrict: int, recursive: bool = True) -> None:
+    wanted = ctypes.create_string_buffer(struct.pack("=QQQQ", restrict, 0, 0, 0), 32)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    _syscall("mount_setattr", MOUNT_SETATTR, tree, b"", flags, wanted, 32)
+
+
+def mount_writable(folder: int) -> None:
+    """New, empty, small: the only places that can be written."""
+    with layer("mount"):
+        for path in WRITABLE:
+            mount("tmpfs", path, MS_NOSUID | MS_NODEV | MS_NOEXEC, f"size={folder},nr_inodes=2048,mode=1777")
+
+
+def fork_apart(own: int) -> int:
+    """Fork a child that is the first process of a new pid namespace. Returns as os.fork does."""
+    unshare(NEWPID)
+    child = -1
+    try:
+        child = os.fork()
+    finally:
+        if child:
+            setns(own, NEWPID)  # the next fork is to get yet another one
+    return child
+
+
+# The child's part
+
+
+def confine(limits: Limits, in_use: int, paths: list[str]) -> None:
+    """All layers of a child, in the order in which each still has the rights to be set up. Raises LayerError; the caller must then die.
+
+    in_use: bytes of address space that the zygote has already.
+    """
+    with layer("pid"):
+        if os.getpid() != 1:
+            raise OSError("this is not the first process of its namespace")
+    for name, flag in (("mount", NEWNS), ("ipc", NEWIPC), ("uts", NEWUTS)):
+        with layer(name):
+            unshare(flag)
+    mount_writable(limits.folder)
+    set_limits(limits, in_use)
+    with layer("user"):
+        unshare(NEWUSER)
+        # Threads are counted per user namespace from here on: only our own count.
+        resource.setrlimit(resource.RLIMIT_NPROC, (limits.threads, limits.threads))
+    drop_capabilities()
+    with layer("no_new_privs"):
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+    restrict_files([*paths, *DEVICES[1:]], [*WRITABLE, DEVICES[0]])
+    with layer("seccomp"):
+        seccomp.install(seccomp.prepare())
+
+
+def set_limits(limits: Limits, in_use: int) -> None:
+    """Memory, processor time, open files, file size, stack; no core files. Raises LayerError."""
+    seconds = int(limits.session_seconds) + 5
+    with layer("limits"):
+        for kind, most in (
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_CPU, seconds),
+            (resource.RLIMIT_NOFILE, limits.files),
+            (resource.RLIMIT_FSIZE, limits.folder),
+            (resource.RLIMIT_MEMLOCK, 0),
+            (resource.RLIMIT_STACK, 8 << 20),
+            (resource.RLIMIT_AS, in_use + limits.memory),
+        ):
+            _, hard = resource.getrlimit(kind)
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (most, most))
+
+
+def drop_capabilities() -> None:
+    """None held, none to be had again. Raises LayerError."""
+    with layer("capabilities"):
+        last = 63
+        for number in range(64):
+            if _libc.prctl(ctypes.c_int(PR_CAPBSET_DROP), ctypes.c_ulong(number), *(ctypes.c_ulong(0) for _ in range(3))) != 0:
+                last = number
+                break
+        if last < 37:
+            raise OSError("the bounding set could not be emptied")
+        prctl(PR_CAP_AMBIENT, 4)  # clear all
+        header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+        _syscall("capset", _old("capset"), header, ctypes.create_string_buffer(24))
+        held = ctypes.create_string_buffer(24)
+        _syscall("capget", _old("capget"), header, held)
+        if any(held.raw):
+            raise OSError("capabilities are still held")
+
+
+FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # Landlock's ABI -> how many rights on files it knows; 16 from 5 on
+READ, WRITE_FILE = (1 << 2) | (1 << 3), (1 << 1) | (1 << 2) | (1 << 14)
+IN_FOLDER = 0b111111110000 | (1 << 12) | (1 << 13)  # make and remove; refer
+NO_DEVICES = ~((1 << 6) | (1 << 11))  # neither character nor block devices are made
+
+
+def landlock_abi() -> int:
+    """The version of Landlock in this kernel. Raises OSError if there is none."""
+    return _syscall("landlock", LANDLOCK_CREATE, None, 0, 1)
+
+
+def restrict_files(readable: list[str], writable: list[str]) -> None:
+    """Landlock: only these can be opened, no TCP, and no signal or abstract socket to the outside where the kernel knows that."""
+    with layer("landlock"):
+        abi = landlock_abi()
+        handled = (1 << FS_RIGHTS.get(abi, 16)) - 1
+        attributes = struct.pack("=QQQ", handled, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+        rules = _syscall("landlock_create_ruleset", LANDLOCK_CREATE, attributes, len(attributes), 0)
+        for paths, rights in ((readable, READ), (writable, READ | WRITE_FILE | IN_FOLDER & NO_DEVICES)):
+            for path in paths:
+                if os.path.islink(path) or not os.path.exists(path):
+                    continue
+                place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                allowed = rights & handled & (-1 if os.path.isdir(path) else 1 << 1 | 1 << 2 | 1 << 14)
+                rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, place), 12)
+                _syscall("landlock_add_rule", LANDLOCK_ADD, rules, 1, rule, 0)
+                os.close(place)
+        _syscall("landlock_restrict_self", LANDLOCK_RESTRICT, rules, 0)
+        os.close(rules)
+
+
+def close_from(first: int) -> None:
+    """Close every file descriptor from `first` on."""
+    _syscall("close_range", CLOSE_RANGE, first, 0xFFFFFFFF, 0)
+
+
+# Asking which layers this host has
+
+
+def probe_here(paths: list[list[str]]) -> dict[str, str]:
+    """Each layer tried for itself, in a process of its own: "" if it works here, else why not. For a small single-threaded process."""
+    if sys.platform != "linux":
+        return dict.fromkeys(REQUIRED, "this is not Linux") | NOT_USED
+    found: dict[str, str] = {}
+
+    def user() -> None:
+        if os.geteuid() == 0:
+            become_nobody()
+        unshare_user()
+
+    def inside(action: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            with layer("user"):
+                user()
+            action()
+
+        return run
+
+    def blocked() -> None:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.install(seccomp.prepare())
+        try:
+            os.execv("/bin/true", ["true"])
+        except PermissionError:
+            return
+        except OSError as error:
+            raise OSError("the filter does not bite") from error
+
+    def locked() -> None:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        restrict_files([], [])
+        try:
+            os.listdir("/")
+        except PermissionError:
+            return
+        raise OSError("the rules do not bite")
+
+    def not_root() -> None:
+        if os.geteuid() == 0:
+            become_nobody()
+
+    def no_new_privileges() -> None:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+    trials: dict[str, Callable[[], None]] = {
+        "user": user,
+        "uid": not_root,
+        "root": lambda: _try_root(paths),
+        "mount": inside(lambda: unshare(NEWNS)),
+        "pid": inside(lambda: unshare(NEWPID)),
+        "network": inside(lambda: unshare(NEWNET)),
+        "ipc": inside(lambda: unshare(NEWIPC)),
+        "uts": inside(lambda: unshare(NEWUTS)),
+        "limits": lambda: set_limits(Limits(), 1 << 30),
+        "capabilities": inside(drop_capabilities),
+        "no_new_privs": no_new_privileges,
+        "landlock": locked,
+        "seccomp": blocked,
+    }
+    for name, trial in trials.items():
+        found[name] = _attempt(name, trial)
+    return found | NOT_USED
+
+
+def _try_root(paths: list[list[str]]) -> None:
+    enter(paths, [], 1 << 20)
+
+
+def _attempt(name: str, trial: Callable[[], None]) -> str:
+    """What went wrong when a forked process tried; "" if nothing did."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        text = "it failed"
+        try:
+            with layer(name):
+                trial()
+            text = ""
+        except LayerError as error:
+            text = error.reason if error.layer == name else f"it needs the layer {error.layer!r}: {error.reason}"
+        finally:
+            os.write(writing, text.encode()[:500] or b"\0")
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answers:
+        answer = answers.read()
+    os.waitpid(child, 0)
+    return "it died without a word" if not answer else "" if answer == b"\0" else answer.decode(errors="replace")
+
+
+def answer_probe(config: dict, _: object) -> None:
+    """What runs in a process that only answers `probe`: JSON on its standard output."""
+    import json
+
+    os.write(1, json.dumps(probe_here(config["paths"])).encode())

@@ -1,0 +1,142 @@
+"""One run of the real `aigc grade` over every attack mixed with honest submissions: no mark unearned, none lost, nothing left."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from specimens import ALL, STUB, UNIT
+
+from course.build import compose, fill, to_json
+from course.catalogue import find_unit
+from course.load import filled_cells
+from course.sandbox.isolation import missing_layers
+
+HONEST = 20
+CALL_SECONDS = 3
+
+pytestmark = pytest.mark.skipif(bool(missing_layers()), reason=f"strict isolation is not to be had here: {missing_layers()}")
+
+
+def answers(unit) -> list[tuple[str, int]]:
+    """Honest answers of every quality, with the marks they have earned."""
+    folder = unit.root / "tests" / "submissions" / unit.id
+    right, half, wrong = ((folder / f"{name}.py").read_text(encoding="utf-8") for name in ("right", "half_done", "wrong"))
+    reference = "\n\n\n".join(filled_cells(unit))
+    return [(right, 6), (half, 3), (wrong, 0), (reference, 6), ("", 0)]
+
+
+def handed_in(folder: Path, unit, names=None) -> dict[str, int]:
+    """Write a class's submissions; learner -> marks earned."""
+    exercise = compose(unit, solved=False)
+    earned = {}
+    for i in range(HONEST):
+        source, marks = answers(unit)[i % 5]
+        learner = f"honest-{i:02}"
+        path = folder / learner / f"{UNIT}.ipynb"
+        path.parent.mkdir(parents=True)
+        path.write_text(to_json(fill(exercise, source)), encoding="utf-8")
+        earned[learner] = marks
+    for name, specimen in ALL.items():
+        if names is not None and name not in names:
+            continue
+        learner = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        path = folder / learner / f"{UNIT}.ipynb"
+        path.parent.mkdir(parents=True)
+        notebook = json.loads(to_json(exercise))
+        if specimen.make is not None:
+            specimen.make(path, notebook)
+        else:
+            cell = next(cell for cell in notebook["cells"] if f"def {STUB}" in "".join(cell["source"]))
+            cell["source"] = specimen.source
+            path.write_text(json.dumps(notebook), encoding="utf-8")
+        for planted in ("conftest.py", "sitecustomize.py", "torch.py", "evil.pth"):
+            (path.parent / planted).write_text("import os; os.system('touch /tmp/owned')\n")
+        earned[learner] = 0
+    return earned
+
+
+def grade(folder: Path, out: Path, *arguments: str) -> dict[str, dict[str, str]]:
+    """Run `aigc grade` in a process of its own; learner -> row of the gradebook."""
+    command = [sys.executable, "-m", "course.cli", "grade", str(folder), "--out", str(out), *arguments]
+    environment = {**os.environ, "AIGC_CALL_SECONDS": str(CALL_SECONDS)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr[-2000:]
+    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+        return {row["learner"]: row for row in csv.DictReader(file)}
+
+
+def census() -> tuple[set[str], set[str], set[str]]:
+    """Processes of ours, mounts, and files in temporary folders."""
+    processes = set()
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "course" in command and "pytest" not in command and "ipykernel" not in command:
+            processes.add(f"{pid} {command[:100]}")
+    mounts = set(Path("/proc/self/mounts").read_text().splitlines())
+    files = {f"{place}/{name}" for place in ("/tmp", "/dev/shm") if os.path.isdir(place) for name in os.listdir(place)}
+    return processes, mounts, {name for name in files if "pytest" not in name}
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory, root):
+    unit = find_unit(UNIT, root)
+    folder, out = tmp_path_factory.mktemp("class"), tmp_path_factory.mktemp("out") / "results"
+    earned = handed_in(folder, unit)
+    before = census()
+    rows = grade(folder, out, "--seed", "7")
+    return earned, rows, before, census(), out
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_specimen_scores_nothing_and_its_row_says_why(graded, name):
+    _, rows, *_ = graded
+    row = rows[re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")]
+    specimen = ALL[name]
+    assert row["score"] == "0", f"{name}: a mark that was not earned: {row}"
+    assert re.fullmatch(specimen.status, row["status"]), f"{name}: {row}"
+    assert re.search(specimen.message, row["message"], re.IGNORECASE), f"{name}: {row}"
+    assert "\n" not in row["message"]
+    assert len(row["message"]) <= 300
+
+
+def test_honest_submissions_get_exactly_what_they_earned(graded):
+    earned, rows, *_ = graded
+    got = {learner: int(rows[learner]["score"]) for learner in earned if learner.startswith("honest")}
+    assert got == {learner: marks for learner, marks in earned.items() if learner.startswith("honest")}
+
+
+def test_every_submission_has_one_row(graded):
+    earned, rows, _, _, out = graded
+    assert set(rows) == set(earned)
+    assert len((out / "results.jsonl").read_text().splitlines()) == len(earned)
+    assert {row["isolation"] for row in rows.values() if row["status"] != "refused"} != {""}
+
+
+def test_nothing_is_left_behind(graded):
+    _, _, before, after, _ = graded
+    for kind, was, now in zip(("processes", "mounts", "temporary files"), before, after, strict=True):
+        assert now <= was, f"{kind} left behind: {sorted(now - was)}"
+    assert not Path("/tmp/owned").exists()
+
+
+def test_seed_repeats_every_verdict(graded, tmp_path, root):
+    unit = find_unit(UNIT, root)
+    names = ["checker: hard-coded answers", "checker: NaN everywhere", "checker: transposed result"]
+    handed_in(tmp_path / "class", unit, names)
+    _, rows, *_ = graded
+    again = grade(tmp_path / "class", tmp_path / "out", "--seed", "7", "--jobs", "1")
+    for learner, row in again.items():
+        for key in ("score", "status", "message"):
+            assert row[key] == rows[learner][key], f"{learner}: --seed 7 gave another {key}"

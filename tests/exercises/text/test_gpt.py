@@ -1,0 +1,1101 @@
+"""What a right answer to text/gpt must do. Truths: `F.cross_entropy`, GPT-2 written out with `F`, and decoding in plain Python.
+
+A token is compared exactly, so every choice the truth makes (between two logits, two cumulated masses, a mass and a random
+number) must be clear by `MARGIN`, far above the rounding of float32; inputs that bring a closer call are drawn again.
+"""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises
+from course.wire import ImplementationError
+
+INF = math.inf
+MARGIN = 1e-4
+BELOW_ONE = 1 - 2**-24  # the largest float32 below 1
+
+
+# --- language_model_loss -----------------------------------------------------------------------------------------------
+
+
+def some_ignored(draw, B, T, V, index):
+    """Targets of which about a third are `index`, but not all."""
+    targets = draw.integers(V, (B, T))
+    targets[draw.uniform(B, T) < 0.35] = index
+    targets[draw.integer(0, B - 1), draw.integer(0, T - 1)] = (index + 1) % V if index >= 0 else 0
+    return targets
+
+
+@pytest.mark.stub("language_model_loss")
+def test_loss_is_the_mean_cross_entropy(impl, draw):
+    B, T, V = draw.size(), draw.size(), draw.size(2)
+    logits, targets = draw.normal(B, T, V, scale=2), draw.integers(V, (B, T))
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    hint = "log Σ exp(logits) − logit of the target, in nats, averaged over all targets; targets come shifted already"
+    assert_close(impl.language_model_loss(logits, targets), expected, hint=hint)
+
+
+@pytest.mark.stub("language_model_loss")
+@pytest.mark.parametrize("index", [None, "a token"])
+def test_ignored_targets_do_not_count(impl, draw, index):
+    B, T, V = draw.size(2), draw.size(2), draw.size(2)
+    ignored = -100 if index is None else draw.integer(0, V - 1)
+    logits, targets = draw.normal(B, T, V, scale=2), some_ignored(draw, B, T, V, ignored)
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=ignored)
+    actual = (
+        impl.language_model_loss(logits, targets)
+        if index is None
+        else impl.language_model_loss(logits, targets, ignore_index=ignored)
+    )
+    hint = "neither in the sum nor in the count: divide by how many targets of the whole batch are kept"
+    assert_close(actual, expected, hint=hint)
+
+
+@pytest.mark.stub("language_model_loss")
+def test_one_symbol_is_certain(impl):
+    logits, targets = torch.tensor([[[3.0], [-2.0], [0.5]]]), torch.tensor([[0, -100, 0]])
+    hint = "with a single symbol every index but 0 is out of range, even one that is only put in for an ignored target"
+    assert_close(impl.language_model_loss(logits, targets), torch.tensor(0.0), hint=hint)
+
+
+@pytest.mark.stub("language_model_loss")
+def test_loss_survives_large_logits(impl, draw):
+    B, T, V = draw.size(), draw.size(), draw.size(2)
+    logits, targets = draw.normal(B, T, V, scale=1e4, dtype=torch.float32), draw.integers(V, (B, T))
+    result = impl.language_model_loss(logits, targets)
+    assert_finite(result, hint="exp(1e4) overflows, and log(softmax) is log(0): use logsumexp or log_softmax")
+    expected = F.cross_entropy(logits.double().flatten(0, 1), targets.flatten()).float()
+    assert_close(result, expected, hint="clamping the logits or the probabilities changes the loss: use logsumexp")
+
+
+@pytest.mark.stub("language_model_loss")
+def test_loss_gradient_is_softmax_minus_one_hot(impl, draw):
+    B, T, V = draw.size(2), draw.size(), draw.size(2)
+    logits, targets = draw.normal(B, T, V), some_ignored(draw, B, T, V, -100)
+    kept = (targets != -100)[..., None]
+    expected = (logits.softmax(-1) - F.one_hot(targets.clamp(min=0), V)) * kept / kept.sum()
+    hint = "(softmax − one-hot) / number of kept targets, and zero where the target is ignored"
+    assert_close(impl.vjp("language_model_loss", logits, targets, wrt=0), expected, what="the gradient", hint=hint)
+
+
+@pytest.mark.stub("language_model_loss")
+@pytest.mark.parametrize("targets", ["one time step", "a step too few", "another batch", "no batch"])
+def test_loss_refuses_targets_of_another_shape(impl, draw, targets):
+    B, T, V = draw.size(2), draw.size(3), draw.size(2)
+    shape = {"one time step": (B, 1), "a step too few": (B, T - 1), "another batch": (1, T), "no batch": (T,)}[targets]
+    with raises(ValueError, hint="compare all axes of the logits but the last with the shape of the targets; no broadcasting"):
+        impl.language_model_loss(draw.normal(B, T, V), draw.integers(V, shape))
+
+
+# --- Block.forward -----------------------------------------------------------------------------------------------------
+
+
+def own_block(state, x, heads):
+    """A pre-norm block written out; `state` is its state_dict."""
+    B, T, C = x.shape
+    h = F.layer_norm(x, (C,), state["norm1.weight"], state["norm1.bias"])
+    h = F.linear(h, state["attention.qkv.weight"], state["attention.qkv.bias"])  # (B, T, 3C)
+    q, k, v = h.reshape(B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    h = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, T, C)
+    x = x + F.linear(h, state["attention.out.weight"], state["attention.out.bias"])
+    h = F.layer_norm(x, (C,), state["norm2.weight"], state["norm2.bias"])
+    h = F.gelu(F.linear(h, state["mlp.0.weight"], state["mlp.0.bias"]), approximate="tanh")
+    return x + F.linear(h, state["mlp.2.weight"], state["mlp.2.bias"])
+
+
+def own_gpt(state, ids, heads):
+    """Logits (B, V) of the token after the last of `ids`, in float64."""
+    state = {name: value.double() for name, value in state.items()}
+    x = state["tokens.weight"][ids] + state["positions.weight"][: ids.shape[1]]
+    for i in range(sum(name.endswith("mlp.0.weight") for name in state)):
+        prefix = f"blocks.{i}."
+        x = own_block({n.removeprefix(prefix): value for n, value in state.items() if n.startswith(prefix)}, x, heads)
+    x = F.layer_norm(x, x.shape[-1:], state["norm.weight"], state["norm.bias"])
+    return x[:, -1] @ state["tokens.weight"].T
+
+
+def random_config(impl, draw):
+    heads = draw.integer(1, 2)
+    width = heads * draw.choice([4, 5, 7] if heads == 1 else [2, 3, 4])
+    symbols, context, layers = draw.choice([5, 7, 8, 11]), draw.integer(4, 8), draw.integer(1, 2)
+    return impl.Config(symbols=symbols, context=context, width=width, layers=layers, heads=heads), symbols, context, width, heads
+
+
+def random_weights(draw, state):
+    """Gains around 1, all else of a size at which every part of the model shows in what comes out."""
+    weights = draw.like(state, scale=0.6)
+    return {n: 1 + 0.5 * w if "norm" in n and n.endswith("weight") else w for n, w in weights.items()}
+
+
+def random_block(impl, draw):
+    config, _, context, width, heads = random_config(impl, draw)
+    block = impl.Block(config)
+    state = random_weights(draw, block.state_dict())
+    block.load_state_dict(state)
+    return block, state, config, context, width, heads
+
+
+@pytest.mark.stub("Block.forward")
+def test_block_normalises_then_transforms_then_adds(impl, draw):
+    block, state, _, context, C, heads = random_block(impl, draw)
+    x = draw.normal(draw.size(), draw.integer(1, context), C, dtype=torch.float32)
+    hint = "x + attention(norm1(x)), then x + mlp(norm2(x)): the stream itself is never normalised"
+    assert_close(block(x), own_block(state, x, heads), tolerance=1e-4, hint=hint)
+
+
+@pytest.mark.stub("Block.forward")
+def test_block_fed_in_parts_through_a_cache(impl, draw):
+    block, state, config, context, C, heads = random_block(impl, draw)
+    x = draw.normal(draw.size(), context, C, dtype=torch.float32)
+    expected = own_block(state, x, heads)
+    cache = impl.GPT(config).new_caches()[0]
+    cuts = [0, draw.integer(1, context - 2), context - 1, context]
+    for start, end in itertools.pairwise(cuts):
+        actual = block(x[:, start:end], cache=cache)
+        hint = "hand the cache on to the attention, once: there stand the keys and values of the positions before"
+        assert_close(actual, expected[:, start:end], tolerance=1e-4, what=f"positions {start} to {end - 1}", hint=hint)
+
+
+@pytest.mark.stub("Block.forward")
+def test_gradient_flows_through_both_branches_and_past_them(impl, draw):
+    block, state, _, context, C, heads = random_block(impl, draw)
+    x = draw.normal(draw.size(), draw.integer(2, context), C, dtype=torch.float32)
+    g = draw.normal(*x.shape, dtype=torch.float32)
+    exact = {name: value.double() for name, value in state.items()}
+    with torch.enable_grad():
+        leaf = x.double().requires_grad_()
+        (expected,) = torch.autograd.grad((own_block(exact, leaf, heads) * g).sum(), leaf)
+    hint = "nothing is detached, and x is not changed in place"
+    assert_close(block.vjp(x, wrt=0, cotangent=g), expected.float(), tolerance=1e-3, what="the gradient", hint=hint)
+
+
+# --- apply_repetition_penalty ------------------------------------------------------------------------------------------
+
+
+def penalised(row, seen, penalty):
+    """One row of logits as a list, by the definition."""
+    return [(z / penalty if z > 0 else z * penalty) if i in seen else z for i, z in enumerate(row)]
+
+
+@pytest.mark.stub("apply_repetition_penalty")
+@pytest.mark.parametrize("penalty", ["above 1", "below 1"])
+def test_seen_tokens_become_less_likely(impl, draw, penalty):
+    B, T, V = draw.size(2), draw.size(), draw.sizes(1, 4, 11)[0]
+    factor = draw.number(1.2, 3) if penalty == "above 1" else draw.number(0.2, 0.8)
+    logits, ids = draw.normal(B, V), draw.integers(V, (B, T))
+    rows = zip(logits.tolist(), ids.tolist(), strict=True)
+    expected = torch.tensor([penalised(z, seen, factor) for z, seen in rows], dtype=torch.float64)
+    hint = "of the tokens in a row's own ids: positive logits are divided, all others multiplied; other logits stay"
+    assert_close(impl.apply_repetition_penalty(logits, ids, factor), expected, hint=hint)
+
+
+@pytest.mark.stub("apply_repetition_penalty")
+def test_positive_zero_and_negative_logits(impl):
+    logits = torch.tensor([[2.0, 0.0, -2.0, 0.5, -0.5, 7.0]])
+    ids = torch.tensor([[0, 1, 2, 3, 4]])
+    expected = torch.tensor([[1.0, 0.0, -4.0, 0.25, -1.0, 7.0]])
+    hint = "dividing a negative logit would make its token likelier: multiply it"
+    assert_close(impl.apply_repetition_penalty(logits, ids, 2.0), expected, hint=hint)
+
+
+@pytest.mark.stub("apply_repetition_penalty")
+def test_token_seen_several_times_is_penalised_once(impl, draw):
+    V, T = draw.size(2), draw.integer(2, 7)
+    logits, token = draw.normal(1, V, dtype=torch.float32), draw.integer(0, V - 1)
+    expected = torch.tensor([penalised(logits[0].tolist(), [token], 1.5)])
+    actual = impl.apply_repetition_penalty(logits, torch.full((1, T), token), 1.5)
+    assert_close(actual, expected, hint="it matters whether a token occurred, not how often")
+
+
+@pytest.mark.stub("apply_repetition_penalty")
+def test_penalty_of_one_changes_nothing(impl, draw):
+    B, V = draw.size(), draw.size()
+    logits = draw.normal(B, V, dtype=torch.float32)
+    assert_close(impl.apply_repetition_penalty(logits, draw.integers(V, (B, 5)), 1.0), logits, hint="z / 1 = z · 1 = z")
+
+
+@pytest.mark.stub("apply_repetition_penalty")
+@pytest.mark.parametrize("penalty", [0.0, -0.5, -2.0])
+def test_penalty_must_be_positive(impl, draw, penalty):
+    with raises(ValueError, hint="0 would divide by zero, and a negative one would turn signs"):
+        impl.apply_repetition_penalty(draw.normal(2, 5), draw.integers(5, (2, 3)), penalty)
+
+
+# --- top_k_top_p_filter ------------------------------------------------------------------------------------------------
+
+
+def probabilities(row):
+    weights = [math.exp(z - max(row)) for z in row]
+    return [w / sum(weights) for w in weights]
+
+
+def kept_by(row, top_k=None, top_p=None):
+    """A row of logits with -inf outside of what top-k, then top-p leave, and how clear the calls were."""
+    margin = INF
+    if top_k is not None and top_k < len(row):
+        ranked = sorted(row, reverse=True)
+        smallest = ranked[top_k - 1]
+        margin = min(margin, *(smallest - z for z in row if z < smallest), INF)
+        row = [z if z >= smallest else -INF for z in row]
+    if top_p is not None and top_p < 1:
+        mass = 0.0
+        for p, z in sorted(zip(probabilities(row), row, strict=True), reverse=True):
+            mass += p
+            margin = min(margin, abs(mass - top_p))
+            if mass >= top_p:
+                row = [y if y >= z else -INF for y in row]
+                break
+    return row, margin
+
+
+def mass_within(row, rank):
+    """A p that the token of this rank (0 is the likeliest) crosses in its middle."""
+    p = sorted(probabilities(row), reverse=True)
+    return sum(p[:rank]) + p[rank] / 2
+
+
+def filtered(logits, top_k=None, top_p=None):
+    return torch.tensor([kept_by(row, top_k, top_p)[0] for row in logits.tolist()], dtype=logits.dtype)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_top_k_keeps_the_largest(impl, draw):
+    B, V = draw.size(), draw.sizes(1, 3, 11)[0]
+    k, logits = draw.integer(1, V - 1), draw.normal(B, V)
+    hint = "everything below the k-th largest logit of its own row becomes -inf; what is kept stays as it is"
+    assert_equal(impl.top_k_top_p_filter(logits, top_k=k), filtered(logits, k), hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_top_k_of_one_and_of_more_than_there_are(impl, draw):
+    B, V = draw.size(), draw.size()
+    logits = draw.normal(B, V, dtype=torch.float32)
+    only = logits.where(F.one_hot(logits.argmax(-1), V).bool(), -INF)
+    assert_equal(impl.top_k_top_p_filter(logits, top_k=1), only, what="the result of k = 1", hint="the likeliest token stays")
+    beyond = V + draw.integer(0, 3)
+    hint = "topk fails for more than there are: take the smaller of k and the number of tokens"
+    assert_equal(impl.top_k_top_p_filter(logits, top_k=beyond), logits, what="the result of k >= V", hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_top_p_keeps_the_smallest_set_that_holds_the_mass(impl, draw):
+    V = draw.sizes(1, 3, 11)[0]
+    logits = draw.normal(1, V, scale=1.5)
+    p = mass_within(logits[0].tolist(), draw.integer(0, V - 1))
+    hint = "rank by probability, add up, and stop after the token with which the sum reaches p; that one stays too"
+    assert_equal(impl.top_k_top_p_filter(logits, top_p=p), filtered(logits, top_p=p), hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_top_p_cuts_each_row_for_itself(impl, draw):
+    V, dtype = draw.sizes(1, 5, 11)[0], draw.choice([torch.float32, torch.float64])
+    while True:
+        logits, p = draw.normal(draw.integer(2, 7), V, scale=1.5, dtype=dtype), draw.number(0.3, 0.95)
+        expected = filtered(logits, top_p=p)
+        clear = min(kept_by(row, top_p=p)[1] for row in logits.tolist()) > MARGIN
+        if clear and len(set(expected.isfinite().sum(1).tolist())) > 1:
+            break
+    hint = "how many tokens make up p differs from row to row, and so does the smallest logit that stays"
+    assert_equal(impl.top_k_top_p_filter(logits, top_p=p), expected, hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+@pytest.mark.parametrize("by", ["k", "p", "both"])
+def test_tokens_tied_with_the_last_one_kept_stay(impl, draw, by):
+    B, V = draw.integer(1, 3), draw.integer(6, 11)
+    while True:  # few different values, until a tie is cut through
+        logits = draw.integers(4, (B, V)).double()
+        k = draw.integer(1, V - 1) if by != "p" else None
+        row = kept_by(logits[0].tolist(), k)[0]
+        rank = draw.integer(0, sum(z > -INF for z in row) - 1)
+        p = mass_within(row, rank) if by != "k" else None
+        expected = filtered(logits, k, p)
+        clear = min(kept_by(row, k, p)[1] for row in logits.tolist()) > MARGIN
+        crossing = rank + 1 if by != "k" else k
+        if clear and expected[0].isfinite().sum() > crossing:
+            break
+    hint = "cut by value, not by rank: which of two equal logits sorts first is chance"
+    assert_equal(impl.top_k_top_p_filter(logits, k, p), expected, hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_a_tiny_p_keeps_the_likeliest_token(impl, draw):
+    B, V = draw.size(), draw.size()
+    logits = draw.normal(B, V, dtype=torch.float32)
+    only = logits.where(F.one_hot(logits.argmax(-1), V).bool(), -INF)
+    hint = "the token that crosses p stays, so no row is ever emptied"
+    assert_equal(impl.top_k_top_p_filter(logits, top_p=1e-6), only, hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+@pytest.mark.parametrize("arguments", [{}, {"top_p": 1.0}, {"top_p": 1}])
+def test_all_tokens_stay(impl, draw, arguments):
+    B, V = draw.size(), draw.integer(3, 11)
+    logits = draw.normal(B, V, dtype=torch.float32)
+    logits[:, draw.integer(0, V - 1)] = 30.0  # beside it all others vanish in a sum
+    logits[:, draw.integer(0, V - 1)] = -200.0  # and this one has a probability of exactly 0 in float32
+    hint = "without k and p, or with p = 1, nothing is cut, however improbable: p = 1 is no question of rounding"
+    assert_equal(impl.top_k_top_p_filter(logits, **arguments), logits, hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_p_refers_to_what_k_has_left(impl, draw):
+    V = draw.integer(5, 11)
+    while True:
+        logits, k = draw.normal(1, V), draw.integer(2, V - 1)
+        row, _ = kept_by(logits[0].tolist(), k)
+        p = mass_within(row, draw.integer(0, k - 1))
+        expected, swapped = filtered(logits, k, p), filtered(filtered(logits, top_p=p), k)
+        if not torch.equal(expected, swapped) and kept_by(logits[0].tolist(), top_p=p)[1] > MARGIN:
+            break
+    hint = "top-k first; then the softmax is taken again, over the k that are left"
+    assert_equal(impl.top_k_top_p_filter(logits, k, p), expected, hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+@pytest.mark.parametrize("arguments", [{"top_k": 2}, {"top_p": 0.5}])
+def test_the_logits_of_the_caller_stay_as_they_are(impl, draw, arguments):
+    logits = draw.normal(draw.size(), draw.integer(3, 8))
+    try:  # autograd notices a leaf that is written to; whether a gradient comes back does not matter here
+        impl.vjp("top_k_top_p_filter", logits, wrt=0, cotangent=torch.ones_like(logits), **arguments)
+    except ImplementationError as error:
+        hint = "masked_fill, not masked_fill_: whoever calls may filter the same logits in another way next, as demo() does"
+        assert_true("leaf Variable" not in error.message, "the logits are changed in place, expected a new tensor", hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+@pytest.mark.parametrize(
+    "arguments", [{"top_k": 0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": -0.1}, {"top_p": 1 + 1e-12}, {"top_p": 1.5}]
+)
+def test_k_and_p_out_of_range_are_refused(impl, draw, arguments):
+    with raises(ValueError, hint="k is at least 1, and p lies above 0 and not above 1; None, not 0, switches a filter off"):
+        impl.top_k_top_p_filter(draw.normal(2, 5), **arguments)
+
+
+# --- sample ------------------------------------------------------------------------------------------------------------
+
+
+def drawn(row, u):
+    """The token that u picks from a row of logits, in float64, and how clear the call was."""
+    total, margin, last = 0.0, INF, 0
+    for token, p in enumerate(probabilities(row)):
+        if p > 0:
+            total, last = total + p, token
+            margin = min(margin, abs(total - u))
+            if u < total:
+                return token, margin
+    return last, INF  # u lies within rounding of 1
+
+
+@pytest.mark.stub("sample")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_each_row_is_drawn_by_its_own_number(impl, draw, dtype):
+    B, V = draw.integer(16, 31), draw.size(2)
+    logits, uniforms = draw.normal(B, V, dtype=dtype, scale=1.5), draw.uniform(B, dtype=dtype).clamp(max=BELOW_ONE)
+    calls = [drawn(row, u) for row, u in zip(logits.tolist(), uniforms.tolist(), strict=True)]
+    while min(margin for _, margin in calls) < MARGIN:
+        uniforms = draw.uniform(B, dtype=dtype).clamp(max=BELOW_ONE)
+        calls = [drawn(row, u) for row, u in zip(logits.tolist(), uniforms.tolist(), strict=True)]
+    hint = "add up the softmax in the order of ids; the token is the first at which the sum exceeds the row's number"
+    assert_equal(impl.sample(logits, uniforms), torch.tensor([token for token, _ in calls]), hint=hint)
+
+
+@pytest.mark.stub("sample")
+def test_evenly_spread_numbers_give_the_probabilities(impl, draw):
+    V, N = draw.size(2), 509
+    logits = draw.normal(1, V)
+    counts = impl.sample(logits.expand(N, V).contiguous(), (torch.arange(N) + 0.5).double() / N).bincount(minlength=V)
+    error = (counts - N * logits[0].softmax(-1)).abs().max().item()
+    assert_between(error, 0, 1, what="the largest error of a token's count", hint="a token's share of [0, 1) is its softmax")
+
+
+@pytest.mark.stub("sample")
+def test_the_shares_are_half_open(impl):
+    uniforms = torch.tensor([0.5, 0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875])
+    logits = torch.zeros(len(uniforms), 4)
+    logits[0, 1:] = -INF  # the first row has no choice, which must not touch the others
+    expected = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 3])
+    hint = "the sum must *exceed* the number: of four equal tokens, 0.25 draws the second"
+    assert_equal(impl.sample(logits, uniforms), expected, hint=hint)
+
+
+@pytest.mark.stub("sample")
+@pytest.mark.parametrize("number", ["0", "just below 1"])
+def test_impossible_tokens_are_never_drawn(impl, draw, number):
+    V, B = draw.integer(3, 11), 61
+    logits = draw.uniform(B, V, low=-2, high=2, dtype=torch.float32)
+    first, last = draw.integer(0, V - 2), draw.integer(1, V - 1)
+    first, last = min(first, last), max(first, last)
+    logits[1::2, :first] = -INF
+    logits[1::2, last + 1 :] = -INF
+    u = 0.0 if number == "0" else BELOW_ONE
+    expected = torch.full((B,), 0 if number == "0" else V - 1)
+    expected[1::2] = first if number == "0" else last
+    hint = "0 draws the first token that has a probability, not one with none before it"
+    if number != "0":
+        hint = "sums of float32 end at 0.9999999 or 1.0000001: the last token that has a probability must catch the rest"
+    assert_equal(impl.sample(logits, torch.full((B,), u)), expected, hint=hint)
+
+
+# --- generate ----------------------------------------------------------------------------------------------------------
+
+
+def random_gpt(impl, draw):
+    """A model of random weights, and the truth's own: (B, T) ids to rows of logits. Gives V and the context too."""
+    config, V, context, _, heads = random_config(impl, draw)
+    model = impl.GPT(config)
+    state = random_weights(draw, model.state_dict())
+    model.load_state_dict(state)
+    return model, lambda ids: own_gpt(state, ids[:, -context:], heads).tolist(), V, context
+
+
+def constant_gpt(impl, draw, logits, context=16):
+    """A model that gives `logits` after whatever text: its final norm puts out a unit vector."""
+    model = impl.GPT(impl.Config(symbols=len(logits), context=context, width=4, layers=1, heads=2))
+    state = draw.like(model.state_dict())
+    state["norm.weight"], state["norm.bias"] = torch.zeros(4), torch.eye(4)[0]
+    state["tokens.weight"][:, 0] = torch.tensor(logits)
+    model.load_state_dict(state)
+    return model
+
+
+def random_row(draw, V):
+    """Logits for `constant_gpt`: numbers that float32 holds exactly."""
+    return draw.normal(V, dtype=torch.float32, scale=1.5).tolist()
+
+
+def choose(row, seen, u, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0):
+    """The token that follows `seen`, and how clear the call was."""
+    row = penalised(row, seen, repetition_penalty)
+    if temperature == 0:
+        first, second = sorted(row, reverse=True)[:2]
+        return row.index(first), first - second
+    row, margin = kept_by([z / temperature for z in row], top_k, top_p)
+    token, clear = drawn(row, u)
+    return token, min(margin, clear)
+
+
+def decoded(logits_of, ids, new_tokens, uniforms, choose=choose, **options):
+    """`ids` continued token by token in plain Python, and how clear the closest call was."""
+    margin = INF
+    for n in range(new_tokens):
+        rows = zip(logits_of(ids), ids.tolist(), uniforms[:, n].tolist(), strict=True)
+        calls = [choose(*row, **options) for row in rows]
+        margin = min(margin, *(clear for _, clear in calls))
+        ids = torch.cat([ids, torch.tensor([[token] for token, _ in calls])], dim=1)
+    return ids, margin
+
+
+def random_numbers(draw, B, N):
+    return draw.uniform(B, N, dtype=torch.float32).clamp(max=BELOW_ONE)
+
+
+def clear_case(draw, world, V, B, T, N, unlike=()):
+    """Prompt, random numbers and continuation without a close call; also unlike those by the options in `unlike`.
+
+    `world()` gives logits, either of an ids tensor or one row for all, and options; it is asked again for every attempt.
+    """
+    while True:
+        logits, options = world()
+        logits_of = logits if callable(logits) else lambda ids, row=logits: [row] * len(ids)
+        ids, uniforms = draw.integers(V, (B, T)), random_numbers(draw, B, N)
+        expected, margin = decoded(logits_of, ids, N, uniforms, **options)
+        if margin > MARGIN and not any(
+            torch.equal(expected, decoded(logits_of, ids, N, uniforms, **(options | other))[0]) for other in unlike
+        ):
+            return logits, options, ids, uniforms, expected
+
+
+@pytest.mark.stub("generate")
+def test_temperature_zero_takes_the_likeliest(impl, draw):
+    model, logits_of, V, context = random_gpt(impl, draw)
+    T = draw.integer(1, context - 2)
+    N = context - T + 1
+    *_, ids, uniforms, expected = clear_case(draw, lambda: (logits_of, {"temperature": 0}), V, draw.integer(1, 5), T, N)
+    actual = impl.generate(model, ids, N, temperature=0.0, uniforms=uniforms)
+    hint = "argmax of the logits after the last token; append it, and ask again. The prompt is part of the result"
+    assert_equal(actual, expected, hint=hint)
+
+
+@pytest.mark.stub("generate")
+@pytest.mark.parametrize("prompt", ["one token", "a full context", "longer than the context"])
+def test_the_window_slides_over_the_context(impl, draw, prompt):
+    model, logits_of, V, context = random_gpt(impl, draw)
+    T = {"one token": 1, "a full context": context, "longer than the context": context + draw.integer(1, 5)}[prompt]
+    N = context + 2 if prompt == "one token" else 3
+    *_, ids, uniforms, expected = clear_case(draw, lambda: (logits_of, {}), V, draw.integer(2, 5), T, N)
+    hint = (
+        "the model sees the last `context` tokens, from position 0 on; a cache of learned positions is void once they have moved"
+    )
+    assert_equal(impl.generate(model, ids, N, uniforms=uniforms), expected, hint=hint)
+
+
+OPTIONS = {
+    "temperature": lambda draw: {"temperature": draw.number(1.5, 3) if draw.integer(0, 1) else draw.number(0.2, 0.6)},
+    "top_k": lambda draw: {"top_k": draw.integer(1, 3)},
+    "top_p": lambda draw: {"top_p": draw.number(0.3, 0.7)},
+    "repetition_penalty": lambda draw: {"repetition_penalty": draw.number(1.5, 3)},
+}
+NONE = {"temperature": 1.0, "top_k": None, "top_p": None, "repetition_penalty": 1.0}
+
+
+@pytest.mark.stub("generate")
+@pytest.mark.parametrize("option", list(OPTIONS))
+def test_option_has_its_effect(impl, draw, option):
+    V, N = draw.integer(6, 11), 3
+    case = clear_case(draw, lambda: (random_row(draw, V), OPTIONS[option](draw)), V, 8, draw.integer(1, 3), N, unlike=[NONE])
+    row, options, ids, uniforms, expected = case
+    actual = impl.generate(constant_gpt(impl, draw, row), ids, N, uniforms=uniforms, **options)
+    hint = "per step: penalise, divide by the temperature, filter, sample. One random number per row and step"
+    assert_equal(actual, expected, hint=hint)
+
+
+def filtered_before_the_temperature(row, seen, u, temperature, top_k, top_p, repetition_penalty):
+    row, _ = kept_by(penalised(row, seen, repetition_penalty), top_k, top_p)
+    return drawn([z / temperature for z in row], u)
+
+
+def penalised_after_the_filter(row, seen, u, temperature, top_k, top_p, repetition_penalty):
+    row, _ = kept_by([z / temperature for z in row], top_k, top_p)
+    return drawn(penalised(row, seen, repetition_penalty), u)
+
+
+@pytest.mark.stub("generate")
+def test_options_act_together_and_in_order(impl, draw):
+    V = draw.integer(7, 11)
+
+    def world():
+        options = {key: value for option in OPTIONS.values() for key, value in option(draw).items()}
+        return random_row(draw, V), options | {"top_k": V - 2, "top_p": draw.number(0.6, 0.8)}
+
+    unlike = [{"choose": filtered_before_the_temperature}, {"choose": penalised_after_the_filter}]
+    row, options, ids, uniforms, expected = clear_case(draw, world, V, 8, 3, 3, unlike)
+    actual = impl.generate(constant_gpt(impl, draw, row), ids, 3, uniforms=uniforms, **options)
+    hint = "penalty, temperature, top-k, top-p: what top-p keeps depends on the temperature, and what is penalised can drop out"
+    assert_equal(actual, expected, hint=hint)
+
+
+@pytest.mark.stub("generate")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_penalty_remembers_what_has_left_the_window(impl, draw, temperature):
+    V, context = draw.integer(5, 11), draw.integer(3, 5)
+
+    def forgetful(row, seen, u, **options):
+        return choose(row, seen[-context:], u, **options)
+
+    def world():
+        return random_row(draw, V), {"repetition_penalty": draw.number(2, 4), "temperature": temperature}
+
+    case = clear_case(draw, world, V, 6, 2 * context, 2, unlike=[{"choose": forgetful}])
+    row, options, ids, uniforms, expected = case
+    actual = impl.generate(constant_gpt(impl, draw, row, context), ids, 2, uniforms=uniforms, **options)
+    hint = "penalise the tokens of the whole text, also those that the model no longer sees, and before a greedy choice too"
+    assert_equal(actual, expected, hint=hint)
+
+
+@pytest.mark.stub("generate")
+def test_numbers_belong_to_a_row_and_a_step(impl, draw):
+    V, N = draw.integer(3, 8), draw.integer(2, 5)
+    row, _, ids, uniforms, expected = clear_case(draw, lambda: (random_row(draw, V), {}), V, draw.integer(5, 13), 1, N)
+    hint = "uniforms[b, n] draws the n-th new token of row b; no other random number is used"
+    assert_equal(impl.generate(constant_gpt(impl, draw, row), ids, N, uniforms=uniforms), expected, hint=hint)
+
+
+@pytest.mark.stub("generate")
+def test_numbers_of_its_own_come_from_the_seed_alone(impl, draw):
+    V, B, N, seed = 5, 199, 5, draw.integer(1, 2**31)
+    model = constant_gpt(impl, draw, [0.0] * V)
+    ids = draw.integers(V, (B, 1))
+    first = impl.generate(model, ids, N, seed=seed)
+    hint = "without `uniforms`, draw them from a torch.Generator seeded with `seed`, whatever the global generator does"
+    assert_equal(impl.generate(model, ids, N, seed=seed), first, what="the result of the same seed", hint=hint)
+    other = impl.generate(model, ids, N, seed=seed + 1)
+    assert_true(not torch.equal(first, other), "another seed gave the same text", hint=hint)
+    assert_equal(impl.generate(model, ids, N), impl.generate(model, ids, N, seed=0), what="the default", hint="the seed is 0")
+    new = first[:, 1:]
+    for what, share in {
+        "share of the first token": (new == 0).double().mean().item(),
+        "share of the last token": (new == V - 1).double().mean().item(),
+        "share of tokens equal to the one before": (new[:, 1:] == new[:, :-1]).double().mean().item(),
+        "share of tokens equal to those of the next row": (new[1:] == new[:-1]).double().mean().item(),
+    }.items():
+        hint = "numbers uniform in [0, 1), a new one for every row and every step"
+        assert_between(share, 1 / V - 0.1, 1 / V + 0.1, what=f"the {what}, of {V} equally likely ones,", hint=hint)
+
+
+@pytest.mark.stub("generate")
+def test_no_new_tokens_leave_the_prompt(impl, draw):
+    V, B, T = draw.size(2), draw.size(), draw.size()
+    model = constant_gpt(impl, draw, [0.0] * V)
+    ids = draw.integers(V, (B, T))
+    assert_equal(impl.generate(model, ids, 0), ids, hint="the result begins with the prompt, and is no longer than asked for")
+
+
+@pytest.mark.stub("generate")
+@pytest.mark.parametrize("wrong", ["an empty prompt", "a negative temperature"])
+def test_bad_requests_are_refused(impl, draw, wrong):
+    model = constant_gpt(impl, draw, [0.0] * 5)
+    ids = draw.integers(5, (draw.size(), 0 if wrong == "an empty prompt" else draw.size()))
+    temperature = 1.0 if wrong == "an empty prompt" else -draw.choice([1e-6, 0.5, 2.0])
+    with raises(ValueError, hint="a prompt of no tokens and a temperature below 0 are ValueErrors; a temperature of 0 is not"):
+        impl.generate(model, ids, 2, temperature=temperature)
+
+
+# --- wrong and right answers -------------------------------------------------------------------------------------------
+
+
+def own_loss(logits, targets, ignore_index=-100, reduction="mean"):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index, reduction=reduction)
+
+
+def checked_loss(logits, targets, ignore_index=-100):
+    if tuple(logits.shape[:2]) != tuple(targets.shape):
+        raise ValueError("shapes differ")
+    return own_loss(logits, targets, ignore_index)
+
+
+def shifted_loss(logits, targets, ignore_index=-100):
+    return checked_loss(logits[:, :-1], targets[:, 1:], ignore_index)
+
+
+def mean_of_means(logits, targets, ignore_index=-100):
+    return torch.stack([checked_loss(z[None], y[None], ignore_index) for z, y in zip(logits, targets, strict=True)]).mean()
+
+
+def looped_loss(logits, targets, ignore_index=-100):
+    if logits.dim() != targets.dim() + 1 or logits.shape[:-1] != targets.shape:
+        raise ValueError("shapes differ")
+    total, count = 0.0, 0
+    for z, y in zip(logits.flatten(0, -2), targets.flatten().tolist(), strict=True):
+        if y != ignore_index:
+            z = z - z.max()
+            total, count = total + z.exp().sum().log() - z[y], count + 1
+    return total / count
+
+
+def loss_of_selected_rows(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError("shapes differ")
+    kept = targets != ignore_index
+    log_p = logits[kept].log_softmax(-1)  # (N, V)
+    return -log_p[torch.arange(len(log_p)), targets[kept]].mean()
+
+
+def forward_in_steps(self, x, cache=None):
+    for normalise, transform in (
+        (self.norm1, lambda h: self.attention(h, cache=cache)),
+        (self.norm2, self.mlp),
+    ):
+        x = torch.add(transform(normalise(x)), x)
+    return x
+
+
+def forward_by_f(self, x, cache=None):
+    residual = x
+    h = F.layer_norm(x, x.shape[-1:], self.norm1.weight, self.norm1.bias, self.norm1.eps)
+    h = self.attention(h, None, cache) + residual
+    n = (h - h.mean(-1, keepdim=True)) / (h.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    return h + self.mlp[2](F.gelu(self.mlp[0](n * self.norm2.weight + self.norm2.bias), approximate="tanh"))
+
+
+def post_norm(self, x, cache=None):
+    x = self.norm1(x + self.attention(x, cache=cache))
+    return self.norm2(x + self.mlp(x))
+
+
+def parallel_branches(self, x, cache=None):
+    return x + self.attention(self.norm1(x), cache=cache) + self.mlp(self.norm2(x))
+
+
+def attends_twice(self, x, cache=None):
+    self.attention(self.norm1(x), cache=cache)
+    return forward_in_steps(self, x, cache)
+
+
+def positive(penalty):
+    if penalty <= 0:
+        raise ValueError("the penalty must be positive")
+
+
+def penalty_by_bincount(logits, ids, penalty):
+    positive(penalty)
+    counts = torch.stack([row.bincount(minlength=logits.shape[1]) for row in ids])  # (B, V)
+    factor = torch.full_like(logits, 1 / penalty).masked_fill(logits < 0, penalty)
+    return logits * factor.where(counts > 0, 1)
+
+
+def penalty_by_gather(logits, ids, penalty):
+    positive(penalty)
+    score = logits.gather(1, ids)
+    return logits.scatter(1, ids, torch.where(score < 0, score * penalty, score / penalty))
+
+
+def penalty_by_loop(logits, ids, penalty):
+    positive(penalty)
+    out = logits.clone()
+    for b in range(len(ids)):
+        for token in set(ids[b].tolist()):
+            out[b, token] = logits[b, token] / penalty if logits[b, token] > 0 else logits[b, token] * penalty
+    return out
+
+
+def penalty_each_time(logits, ids, penalty):
+    positive(penalty)
+    logits = logits.clone()
+    for b, row in enumerate(ids.tolist()):
+        for token in row:
+            logits[b, token] = logits[b, token] / penalty if logits[b, token] > 0 else logits[b, token] * penalty
+    return logits
+
+
+def penalty_on_all_rows(logits, ids, penalty):
+    return penalty_by_gather(logits, ids.flatten().expand(len(ids), -1), penalty)
+
+
+def penalty_subtracted(logits, ids, penalty):
+    positive(penalty)
+    return logits.scatter(1, ids, logits.gather(1, ids) - math.log(penalty))
+
+
+def in_range(top_k, top_p):
+    if top_k is not None and top_k <= 0:
+        raise ValueError("top_k must be at least 1")
+    if top_p is not None and (top_p <= 0 or top_p > 1):
+        raise ValueError("top_p must lie in (0, 1]")
+
+
+def filter_by_scatter(logits, top_k=None, top_p=None):
+    """Sort, mark in sorted order (with ties), scatter the marks back."""
+    in_range(top_k, top_p)
+    if top_k is not None and top_k < logits.shape[1]:
+        logits = torch.where(logits >= logits.sort(descending=True).values[:, top_k - 1 : top_k], logits, -INF)
+    if top_p is None or top_p == 1:
+        return logits
+    ranked, order = logits.sort(descending=True)
+    before = F.pad(ranked.softmax(-1).cumsum(-1)[:, :-1], (1, 0))  # the mass in front of each
+    last = (before < top_p).sum(1, keepdim=True) - 1
+    keep = ranked >= ranked.gather(1, last)
+    return logits.masked_fill(~torch.zeros_like(keep).scatter(1, order, keep), -INF)
+
+
+def filter_by_loop(logits, top_k=None, top_p=None):
+    in_range(top_k, top_p)
+    out = logits.detach().clone()
+    for row in out:
+        if top_k is not None:
+            row[row < row.sort(descending=True).values[:top_k][-1]] = -INF
+        if top_p is not None and top_p < 1:
+            p, mass, kept = row.softmax(0), 0.0, -INF
+            for i in row.argsort(descending=True).tolist():
+                mass, kept = mass + p[i].item(), row[i].item()
+                if mass >= top_p:
+                    break
+            row[row < kept] = -INF
+    return out
+
+
+def filter_by_comparison(logits, top_k=None, top_p=None):
+    """Without a sort: a token stays if fewer than k, or less mass than p, lie strictly above it."""
+    in_range(top_k, top_p)
+    above = logits[:, None, :] > logits[:, :, None]  # (B, V, V): is the second above the first?
+    if top_k is not None:
+        logits = logits.masked_fill(above.sum(-1) >= top_k, -INF)
+    if top_p is not None and top_p < 1:
+        mass = (above * logits.softmax(-1)[:, None]).sum(-1)
+        logits = logits.masked_fill(mass >= top_p, -INF)
+    return logits
+
+
+def filter_from_below(logits, top_k=None, top_p=None):
+    """As in Hugging Face: sorted upwards, drop while the tail's mass is at most 1 − p; with ties kept."""
+    in_range(top_k, top_p)
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1]))[0][..., -1, None], -INF)
+    if top_p is not None and top_p < 1:
+        ranked = logits.sort(dim=-1).values
+        drop = ranked.softmax(-1).cumsum(-1) <= 1 - top_p
+        drop[:, -1] = False
+        smallest = ranked.masked_fill(drop, INF).amin(-1, keepdim=True)
+        logits = logits.masked_fill(logits < smallest, -INF)
+    return logits
+
+
+def filter_without_ties(logits, top_k=None, top_p=None):
+    in_range(top_k, top_p)
+    if top_k is not None:
+        best = logits.topk(min(top_k, logits.shape[1]))
+        logits = torch.full_like(logits, -INF).scatter(1, best.indices, best.values)
+    if top_p is not None and top_p < 1:
+        ranked, order = logits.sort(descending=True, stable=True)
+        p = ranked.softmax(-1)
+        logits = torch.full_like(logits, -INF).scatter(1, order, ranked.masked_fill(p.cumsum(-1) - p >= top_p, -INF))
+    return logits
+
+
+def filter_both_on_the_original(logits, top_k=None, top_p=None):
+    return torch.minimum(filter_by_scatter(logits, top_k), filter_by_scatter(logits, None, top_p))
+
+
+def filter_p_first(logits, top_k=None, top_p=None):
+    return filter_by_scatter(filter_by_scatter(logits, None, top_p), top_k)
+
+
+def filter_by_single_probability(logits, top_k=None, top_p=None):
+    in_range(top_k, top_p)
+    logits = filter_by_scatter(logits, top_k)
+    return logits if top_p is None else logits.masked_fill(logits.softmax(-1) < 1 - top_p, -INF)
+
+
+def filter_in_order_of_ids(logits, top_k=None, top_p=None):
+    in_range(top_k, top_p)
+    logits = filter_by_scatter(logits, top_k)
+    if top_p is None or top_p == 1:
+        return logits
+    p = logits.softmax(-1)
+    return logits.masked_fill(p.cumsum(-1) - p >= top_p, -INF)
+
+
+def sample_by_loop(logits, uniforms):
+    tokens = []
+    for p, u in zip(logits.softmax(-1), uniforms, strict=True):
+        total, token = 0.0, 0
+        for i, share in enumerate(p.tolist()):
+            if share > 0:
+                total, token = total + share, i
+                if u.item() < total:
+                    break
+        tokens.append(token)
+    return torch.tensor(tokens, device=logits.device)
+
+
+def sample_by_counting(logits, uniforms):
+    cdf = logits.softmax(-1).cumsum(-1)
+    last = torch.arange(logits.shape[1], device=logits.device).where(logits.softmax(-1) > 0, 0).amax(-1)
+    return (cdf <= uniforms[:, None]).sum(-1).minimum(last)
+
+
+def sample_by_argmax_of_exceeding(logits, uniforms):
+    p = logits.double().softmax(-1)
+    cdf = p.cumsum(-1) / p.sum(-1, keepdim=True)
+    exceeds = cdf > uniforms.double()[:, None] * cdf[:, -1:]
+    return exceeds.int().argmax(-1)  # the first of the largest
+
+
+def sample_downwards(logits, uniforms):
+    ranked, order = logits.sort(descending=True)
+    cdf = ranked.softmax(-1).cumsum(-1)
+    return order.gather(1, (cdf <= uniforms[:, None] * cdf[:, -1:]).sum(-1, keepdim=True).clamp(max=order.shape[1] - 1))[:, 0]
+
+
+def generate_without_cache(
+    model, ids, new_tokens, *, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0, uniforms=None, seed=0
+):
+    if temperature < 0 or ids.shape[1] < 1:
+        raise ValueError("need a prompt and a temperature of at least 0")
+    if uniforms is None:
+        uniforms = torch.rand(new_tokens, len(ids), generator=torch.Generator().manual_seed(seed)).T.to(ids.device)
+    for u in uniforms.T:
+        logits = penalty_by_gather(model(ids[:, -model.config.context :])[:, -1], ids, repetition_penalty)
+        if temperature > 0:
+            token = sample_by_counting(filter_by_comparison(logits / temperature, top_k, top_p), u)
+        else:
+            token = logits.max(dim=1).indices
+        ids = torch.hstack([ids, token.unsqueeze(1)])
+    return ids
+
+
+def generate_row_by_row(
+    model, ids, new_tokens, *, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0, uniforms=None, seed=0
+):
+    """Each row alone, into room taken beforehand, with the temperature before the penalty (they commute) and a fresh cache."""
+    B, T = ids.shape
+    if T == 0 or temperature < 0:
+        raise ValueError("need a prompt and a temperature of at least 0")
+    if uniforms is None:
+        uniforms = torch.rand((B, new_tokens), generator=torch.Generator().manual_seed(seed)).to(ids.device)
+    out = torch.cat([ids, ids.new_zeros(B, new_tokens)], dim=1)
+    for b in range(B):
+        for n in range(T, T + new_tokens):
+            start = max(0, n - model.config.context)
+            logits = model(out[b : b + 1, start:n], model.new_caches())[:, -1] / (temperature or 1.0)
+            logits = filter_by_loop(penalty_by_loop(logits, out[b : b + 1, :n], repetition_penalty), top_k, top_p)
+            out[b, n] = sample_by_loop(logits, uniforms[b : b + 1, n - T])[0] if temperature else logits[0].argmax()
+    return out
+
+
+SAMPLING = "token = sample(top_k_top_p_filter(logits / temperature, top_k, top_p), uniforms[:, n])"
+PENALTY = "logits = apply_repetition_penalty(logits[:, -1].float(), ids, repetition_penalty)"
+
+FAKES = {
+    "language_model_loss": {
+        "summed": lambda logits, targets, ignore_index=-100: own_loss(logits, targets, ignore_index, "sum"),
+        "ignored targets counted": Edit("kept.sum()", "kept.numel()"),
+        "ignore_index ignored": Edit("targets != ignore_index", "targets != -100"),
+        "ignored targets taken for token 0": Edit("(nll * kept).sum() / kept.sum()", "nll.mean()"),
+        "shifted once more": shifted_loss,
+        "a mean of the rows' means": mean_of_means,
+        "softmax, then log": Edit("logits.logsumexp(dim=-1)", "logits.exp().sum(dim=-1).log()"),
+        "normalised over time": Edit("logsumexp(dim=-1)", "logsumexp(dim=1, keepdim=True)[..., 0]"),
+        "the normaliser forgotten": Edit("logits.logsumexp(dim=-1) - ", "-"),
+        "in bits": Edit("/ kept.sum()", "/ kept.sum() / math.log(2)"),
+        "a log-likelihood, not its negative": Edit("return (nll", "return -(nll"),
+        "any shape accepted": Edit("logits.shape[:-1] != targets.shape", "False"),
+        "detached": Edit("logits.gather", "logits.detach().gather"),
+    },
+    "Block.forward": {
+        "post-norm": post_norm,
+        "no residual around the attention": Edit("x = x + self.attention", "x = self.attention"),
+        "no residual around the network": Edit("return x + self.mlp", "return self.mlp"),
+        "one norm for both": Edit("self.norm2", "self.norm1"),
+        "the stream normalised": Edit(
+            "x = x + self.attention(self.norm1(x)", "x = self.norm1(x)\n        x = x + self.attention(x"
+        ),
+        "no norm before the network": Edit("self.mlp(self.norm2(x))", "self.mlp(x)"),
+        "both branches in parallel": parallel_branches,
+        "the cache ignored": Edit("cache=cache", "cache=None"),
+        "the cache fed twice": attends_twice,
+        "the residual detached": Edit("x = x + self", "x = x.detach() + self"),
+        "the identity": lambda self, x, cache=None: x,
+        "network before attention": lambda self, x, cache=None: (
+            (y := x + self.mlp(self.norm2(x))) + self.attention(self.norm1(y), cache=cache)
+        ),
+    },
+    "apply_repetition_penalty": {
+        "divides always": Edit("torch.where(logits > 0, logits / penalty, logits * penalty)", "logits / penalty"),
+        "makes likelier": Edit("logits / penalty, logits * penalty", "logits * penalty, logits / penalty"),
+        "penalised each time": penalty_each_time,
+        "seen by any row": penalty_on_all_rows,
+        "the last token only": Edit("scatter(1, ids, True)", "scatter(1, ids[:, -1:], True)"),
+        "the unseen penalised": Edit("torch.where(seen, penalised, logits)", "torch.where(seen, logits, penalised)"),
+        "subtracted": penalty_subtracted,
+        "any penalty accepted": Edit("penalty <= 0", "False"),
+        "no encouragement accepted": Edit("penalty <= 0", "penalty < 1"),
+        "nothing done": lambda logits, ids, penalty: logits,
+    },
+    "top_k_top_p_filter": {
+        "the k smallest": Edit("logits < smallest, -math.inf)\n    if", "logits >= smallest, -math.inf)\n    if"),
+        "one more than k": Edit("min(top_k, logits", "min(top_k + 1, logits"),
+        "one fewer than k, or none": Edit("logits < smallest", "logits <= smallest"),
+        "tied tokens dropped": filter_without_ties,
+        "k beyond V not foreseen": Edit("min(top_k, logits.shape[-1])", "top_k"),
+        "k ignored": lambda logits, top_k=None, top_p=None: filter_by_scatter(logits, None, top_p),
+        "p ignored": lambda logits, top_k=None, top_p=None: filter_by_scatter(logits, top_k),
+        "k of 0 means all": Edit("if top_k is not None:", "if top_k:"),
+        "the crossing token dropped": Edit("p.cumsum(dim=-1) - p < top_p", "p.cumsum(dim=-1) < top_p"),
+        "the crossing token dropped, unless it is the first": Edit(
+            "p.cumsum(dim=-1) - p < top_p", "(p.cumsum(dim=-1) < top_p) | (p >= p[:, :1])"
+        ),
+        "one token after the crossing one": Edit("p.cumsum(dim=-1) - p <", "p.cumsum(dim=-1) - p - p.roll(1, -1) <"),
+        "p of the unfiltered distribution": filter_both_on_the_original,
+        "p before k": filter_p_first,
+        "p of single probabilities": filter_by_single_probability,
+        "cumulated in the order of ids": filter_in_order_of_ids,
+        "cumulated logits": Edit("ranked.softmax(dim=-1)", "ranked"),
+        "one threshold for all rows": Edit("amin(dim=-1, keepdim=True)", "amin()"),
+        "p = 1 loses the tail": Edit(" if top_p < 1 else p >= 0", ""),
+        "zeros for -inf": Edit("-math.inf", "0.0"),
+        "a large number for -inf": Edit("-math.inf", "-1e9"),
+        "probabilities": lambda logits, top_k=None, top_p=None: filter_by_scatter(logits, top_k, top_p).softmax(-1),
+        "in place": Edit("masked_fill(logits <", "masked_fill_(logits <"),
+        "p of 0 accepted": Edit("0 < top_p", "0 <= top_p"),
+        "p of 1 refused": Edit("<= 1:", "< 1:"),
+    },
+    "sample": {
+        "the likeliest": lambda logits, uniforms: logits.argmax(-1),
+        "multinomial": lambda logits, uniforms: torch.multinomial(logits.softmax(-1), 1)[:, 0],
+        "no softmax": Edit("logits.softmax(dim=-1)", "logits"),
+        "one number for all rows": Edit("uniforms[:, None]", "uniforms[:1, None].expand(len(logits), 1)"),
+        "the token before": lambda logits, uniforms: (sample_by_counting(logits, uniforms) - 1).clamp(min=0),
+        "the token after": lambda logits, uniforms: (sample_by_counting(logits, uniforms) + 1).clamp(max=logits.shape[1] - 1),
+        "reached, not exceeded": Edit("right=True", "right=False"),
+        "in the order of probability": sample_downwards,
+        "from the other end": Edit("uniforms[:, None]", "(1 - uniforms[:, None])"),
+        "nothing against rounding": lambda logits, uniforms: (logits.softmax(-1).cumsum(-1) <= uniforms[:, None]).sum(-1),
+        "clamped to a token that may be impossible": lambda logits, uniforms: (
+            (logits.softmax(-1).cumsum(-1) <= uniforms[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
+        ),
+    },
+    "generate": {
+        "no temperature": Edit("logits / temperature", "logits"),
+        "times the temperature": Edit("logits / temperature", "logits * temperature"),
+        "always greedy": Edit("temperature == 0", "temperature >= 0"),
+        "never greedy": Edit("temperature == 0", "False"),
+        "top_k ignored": Edit("top_k, top_p)", "None, top_p)"),
+        "top_p ignored": Edit("top_k, top_p)", "top_k)"),
+        "no penalty": Edit(PENALTY, "logits = logits[:, -1].float()"),
+        "only new tokens penalised": Edit(PENALTY, PENALTY.replace("ids", "ids[:, ids.shape[1] - n :]")),
+        "only the window penalised": Edit(PENALTY, PENALTY.replace("ids", "ids[:, -context:]")),
+        "filtered before the temperature": Edit(
+            "top_k_top_p_filter(logits / temperature, top_k, top_p)", "top_k_top_p_filter(logits, top_k, top_p) / temperature"
+        ),
+        "penalised after the filter": Edit(
+            f"{PENALTY}  # (B, V)\n        if temperature == 0:\n            token = logits.argmax(dim=-1)\n        else:\n            {SAMPLING}",
+            "cut = top_k_top_p_filter(logits[:, -1].float() / (temperature or 1), top_k, top_p)\n"
+            "        cut = apply_repetition_penalty(cut, ids, repetition_penalty)\n"
+            "        token = sample(cut, uniforms[:, n]) if temperature else cut.argmax(dim=-1)",
+        ),
+        "cropped to the first tokens": Edit("ids[:, -context:]", "ids[:, :context]"),
+        "a window that is too short": Edit("ids[:, -context:]", "ids[:, 1 - context :]"),
+        "only the last token seen": Edit("model(ids[:, -context:])", "model(ids[:, -1:])"),
+        "never slides": Edit("fits = ids.shape[1] <= context", "fits = True"),
+        "the whole text into a full cache": Edit("ids[:, caches[0].length :]", "ids"),
+        "the first prediction, not the last": Edit("logits[:, -1]", "logits[:, 0]"),
+        "the first number for all steps": Edit("uniforms[:, n]", "uniforms[:, 0]"),
+        "the first row's numbers for all": Edit("uniforms[:, n]", "uniforms[:1, n].expand(len(ids))"),
+        "numbers of its own": Edit("uniforms[:, n]", "torch.rand(len(ids))"),
+        "the prompt left out": Edit("return ids", "return ids[:, ids.shape[1] - new_tokens :]"),
+        "one token too many": Edit("range(new_tokens)", "range(new_tokens + 1)"),
+        "the seed ignored": Edit("manual_seed(seed)", "manual_seed(0)"),
+        "the global generator": Edit(", generator=torch.Generator().manual_seed(seed)", ""),
+        "one random number per row": Edit("torch.rand(len(ids), new_tokens,", "torch.rand(len(ids), 1,"),
+        "empty prompts accepted": Edit("ids.shape[1] == 0 or ", ""),
+        "negative temperatures accepted": Edit(" or temperature < 0", ""),
+    },
+}
+
+# Decoding is not differentiated: an answer may pass a gradient to these, or none.
+NO_GRADIENT = {"apply_repetition_penalty": ("logits",), "top_k_top_p_filter": ("logits",), "sample": ("logits", "uniforms")}
+
+VARIANTS = {
+    "language_model_loss": {
+        "F.cross_entropy": checked_loss,
+        "a loop": looped_loss,
+        "the kept rows selected": loss_of_selected_rows,
+        "classes on the second axis": Edit(
+            "return (nll * kept).sum() / kept.sum()",
+            "return F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=ignore_index)",
+        ),
+    },
+    "Block.forward": {
+        "in steps": forward_in_steps,
+        "by F": forward_by_f,
+        "two sums": Edit("return x + self.mlp(self.norm2(x))", "h = self.mlp(self.norm2(x))\n        return h + x"),
+    },
+    "apply_repetition_penalty": {
+        "counted": penalty_by_bincount,
+        "gathered and scattered": penalty_by_gather,
+        "a loop": penalty_by_loop,
+    },
+    "top_k_top_p_filter": {
+        "sorted and scattered": filter_by_scatter,
+        "a loop": filter_by_loop,
+        "without a sort": filter_by_comparison,
+        "from below": filter_from_below,
+    },
+    "sample": {
+        "a loop": sample_by_loop,
+        "counted": sample_by_counting,
+        "argmax of a comparison": sample_by_argmax_of_exceeding,
+    },
+    "generate": {
+        "without a cache": generate_without_cache,
+        "row by row": generate_row_by_row,
+        "a fresh cache every time": Edit(
+            "model(ids[:, caches[0].length :], caches) if fits", "model(ids, model.new_caches()) if fits"
+        ),
+    },
+}
