@@ -156,8 +156,9 @@ def check_signature(
         sizes: dict[str, int] = {}
         for name, argument in bound.arguments.items():
             annotation = signature.parameters[name].annotation
-            if isinstance(argument, Tensor) and _is_array(annotation) and isinstance(argument, annotation):
-                sizes |= _named_sizes(annotation, argument)
+            for part in typing.get_args(annotation) or (annotation,):  # `Float[...] | None` too
+                if isinstance(argument, Tensor) and _is_array(part) and isinstance(argument, part):
+                    sizes |= _named_sizes(part, argument)
         return "" if _conforms(value, expected) else _spell(expected, sizes)
 
 
@@ -173,7 +174,10 @@ def _conforms(value: Any, annotation: Any) -> bool:
     if annotation is None or annotation is types.NoneType:
         return value is None
     if _is_array(annotation):
-        return isinstance(value, Tensor) and isinstance(value, annotation)
+        try:
+            return isinstance(value, Tensor) and isinstance(value, annotation)
+        except jaxtyping.AnnotationError:  # a sum such as T+N of which one part was not given
+            return value.ndim == len(annotation.dim_str.split())
     if origin in (typing.Union, types.UnionType):
         return any(_conforms(value, argument) for argument in arguments)
     if origin is tuple:

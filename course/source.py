@@ -160,7 +160,8 @@ def read_answer(cells: Iterable[str], module_source: str, stubs: tuple[str, ...]
         for node in tree.body:
             segment = "\n".join(lines[first_line(node, lines) - 1 : node.end_lineno])
             if isinstance(node, ast.Import | ast.ImportFrom):
-                imports.append(segment)
+                if not _of_the_course(node):
+                    imports.append(segment)
                 continue
             if isinstance(node, Definition):
                 name = node.name
@@ -189,6 +190,12 @@ def read_answer(cells: Iterable[str], module_source: str, stubs: tuple[str, ...]
             if owner(stub) in assigned:
                 notes.append(f"{owner(stub)} is assigned or defined inside another statement; write a plain top-level definition")
     return Answer(tuple(imports), tuple((name, taken[name]) for name in order), tuple(missing), tuple(dict.fromkeys(notes)))
+
+
+def _of_the_course(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether an import is that of the notebook's own setup cell: checks are no part of an answer."""
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    return any(name.split(".")[0] == "course" for name in names)
 
 
 def _without_magics(cell: str) -> str:

@@ -20,12 +20,14 @@ from course.grading.submissions import Refused, Submission, safe
 from course.impl import Impl
 from course.load import answer_source, notebook_cells, reference_module
 from course.runner import Verdict, load_suite, run_case, stub_status
-from course.sandbox.client import SessionError, Zygote
+from course.sandbox.client import IsolationError, Session, SessionError, Zygote
+from course.sandbox.terms import Limits
 from course.source import AnswerError, import_closure
 from course.wire import ImplementationError
 
 CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000
 MESSAGE_LIMIT = 300
+UNLOADABLE = "the notebook's definitions cannot be loaded"
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,22 @@ class Grader:
     def _zygote(self, unit: Unit) -> Zygote:
         if unit.id not in self._zygotes:
             preload, third_party = closure_of(unit)
-            self._zygotes[unit.id] = Zygote(preload, third_party, isolation=self.settings.isolation)
+            seconds = self.settings.call_seconds
+            limits = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
+            self._zygotes[unit.id] = Zygote(preload, third_party, isolation=self.settings.isolation, limits=limits)
         return self._zygotes[unit.id]
+
+    def _open(self, unit: Unit, source: str) -> Session:
+        """A session with `source` loaded. A zygote that has died, of whatever, is replaced once."""
+        zygote = self._zygote(unit)
+        try:
+            return zygote.open(source, label=unit.name)
+        except IsolationError:
+            if zygote.alive:
+                raise
+            zygote.close()
+            del self._zygotes[unit.id]
+            return self._zygote(unit).open(source, label=unit.name)
 
     def _stubs(self, data: bytes, unit: Unit) -> tuple[dict[str, dict[str, str]], str]:
         """The status and message of each stub, and a remark on the notebook."""
@@ -121,7 +137,7 @@ class Grader:
         cases = [case for case in suite.cases if set(case.stubs) & set(stubs)]
         verdicts: list[Verdict] = []
         deadline = time.monotonic() + self.settings.seconds
-        session = None
+        session: Session | None = None
         try:
             for case in cases:
                 if time.monotonic() > deadline:
@@ -132,12 +148,11 @@ class Grader:
                     continue  # one failure decides a stub
                 try:
                     if session is None:
-                        session = self._zygote(unit).open(source, timeout=self.settings.call_seconds)
+                        session = self._open(unit, source)
                     verdict = run_case(case, Impl(session, reference), self.settings.seed)
                 except (ImplementationError, SessionError) as error:  # the definitions themselves did not load
-                    message = f"the notebook's definitions cannot be loaded: {_public(error)}"
-                    verdict = Verdict(case, "failed", self.settings.seed, message, message)
-                    session = None
+                    message = f"{UNLOADABLE}: {error.kind + ': ' if error.kind else ''}{error.message}"
+                    return [Verdict(each, "failed", self.settings.seed, message, message) for each in cases]
                 verdicts.append(verdict)
                 if session is not None and session.dead:
                     session.close()
@@ -146,14 +161,6 @@ class Grader:
             if session is not None:
                 session.close()
         return verdicts
-
-
-def _public(error: Exception) -> str:
-    if isinstance(error, ImplementationError):
-        return (
-            error.kind if error.kind and not error.what else f"{error.what} raised {error.kind}" if error.kind else error.message
-        )
-    return str(error)
 
 
 def _result(stub: str, verdicts: list[Verdict]) -> dict[str, str]:
@@ -165,6 +172,8 @@ def _result(stub: str, verdicts: list[Verdict]) -> dict[str, str]:
         return {"status": status, "message": ""}
     if status in ("todo", "blocked"):
         return {"status": status, "message": safe(first.public, MESSAGE_LIMIT)}
+    if first.public.startswith(UNLOADABLE):
+        return {"status": status, "message": safe(first.public, MESSAGE_LIMIT)}
     hint = f" (likely cause: {first.hint})" if first.hint else ""
     return {"status": status, "message": safe(f"{first.case.title}: {first.public}{hint}", MESSAGE_LIMIT)}
 
@@ -173,7 +182,9 @@ def _summary(stubs: dict[str, dict[str, str]], note: str) -> tuple[str, str]:
     """The status and the one line of a whole submission."""
     passed = sum(stub["status"] == "passed" for stub in stubs.values())
     status = "passed" if passed == len(stubs) else "partial" if passed else "failed"
-    first = next((f"{name}: {stub['message']}" for name, stub in stubs.items() if stub["status"] != "passed"), "")
+    short = {name: stub for name, stub in stubs.items() if stub["status"] != "passed"}
+    order = sorted(short, key=lambda name: short[name]["status"] in ("todo", "blocked"))  # what is wrong before what is missing
+    first = next((f"{name}: {short[name]['message']}" for name in order), "")
     return status, "; ".join(part for part in (first, note) if part)
 
 

@@ -11,6 +11,8 @@ from course.grading.grader import Settings, grader_version, key_of
 from course.grading.journal import Journal, Row, read_rows, start_run
 from course.grading.reports import write_reports
 from course.grading.submissions import Refused, Submission, find_submissions
+from course.sandbox.client import REDUCED, probe
+from course.sandbox.terms import REQUIRED
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -
 
     Whatever ends it early, what was graded is in the journal, and the reports are written from that.
     """
+    if plan.isolation == "strict" and not plan.scheduler:
+        missing = {layer: reason for layer, reason in probe().items() if layer in REQUIRED and reason}
+        if missing:
+            reasons = "; ".join(f"{layer} ({reason})" for layer, reason in missing.items())
+            raise CourseError(
+                f"strict isolation is not to be had on this host. Missing: {reasons}. --isolation reduced {REDUCED}"
+            )
     units = exercises()
     version = {unit.id: grader_version(unit) for unit in units}
     asked = {"seed": plan.seed, "isolation": plan.isolation, "version": version}

@@ -128,6 +128,9 @@ def _pack(value: Any, tensors: list[tuple[str, tuple[int, ...], bytes]], depth: 
         if any(type(key) is not str for key in value):
             raise WireError("a dict is carried only with strings as keys")
         return {"dict": [[_clean(key, MAX_STRING), _pack(item, tensors, depth + 1)] for key, item in _few(value).items()]}
+    if isinstance(value, Tensor) and value.dtype is torch.complex128 and value.layout is torch.strided:
+        # safetensors has no such dtype: it goes as pairs of F64
+        return {"complex": _pack(torch.view_as_real(value.detach().as_subclass(Tensor).resolve_conj()), tensors, depth)["tensor"]}
     if isinstance(value, Tensor):
         if value.layout is not torch.strided or value.dtype not in CODES or value.ndim > MAX_DIMS:
             raise WireError(f"a tensor of {str(value.dtype).removeprefix('torch.')} and {value.ndim} axes is not carried")
@@ -331,6 +334,11 @@ def _value(item: Any, blob: _Blob, depth: int) -> Any:
         return found
     if kind == "tensor":
         return blob.claim(content)
+    if kind == "complex":
+        pairs = blob.claim(content)
+        if pairs.dtype is not torch.float64 or pairs.ndim < 1 or pairs.shape[-1] != 2:
+            raise WireError("a complex tensor is malformed")
+        return torch.view_as_complex(pairs)
     if kind == "array":
         tensor = blob.claim(content)
         if tensor.dtype not in NUMPY_DTYPES:

@@ -146,6 +146,8 @@ def enter(paths: list[list[str]], masks: list[str], folder: int) -> tuple[int, i
         own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         status = os.open("self/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     os.close(proc)
+    with layer("seccomp"):
+        seccomp.prepare()  # kept for the children
     return own, status
 
 
@@ -307,11 +309,10 @@ def set_limits(limits: Limits, in_use: int) -> None:
 def drop_capabilities() -> None:
     """None held, none to be had again. Raises LayerError."""
     with layer("capabilities"):
-        last = 63
-        for number in range(64):
-            if _libc.prctl(ctypes.c_int(PR_CAPBSET_DROP), ctypes.c_ulong(number), *(ctypes.c_ulong(0) for _ in range(3))) != 0:
-                last = number
-                break
+        none = ctypes.c_ulong(0)
+        last = 0
+        while last < 64 and _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(last), none, none, none) == 0:
+            last += 1
         if last < 37:
             raise OSError("the bounding set could not be emptied")
         prctl(PR_CAP_AMBIENT, 4)  # clear all

@@ -8,6 +8,7 @@ What is not listed fails with EPERM; what is newer than 2019 and not listed with
 import ctypes
 import platform
 import struct
+from functools import cache
 
 # name, number on x86_64, number on aarch64 ("-": that architecture has no such call)
 ALLOWED = """
@@ -78,8 +79,9 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
     return [*steps, step(LOAD, NUMBER), step(AT_LEAST, FIRST_NEW, no=1), step(RETURN, ENOSYS), step(RETURN, EPERM)]
 
 
+@cache
 def prepare() -> ctypes.Array:
-    """The filter of this machine as bytes for the kernel. Raises OSError on an architecture it is not written for."""
+    """The filter of this machine as bytes for the kernel, built once (by the zygote, for all its children). Raises OSError on an architecture it is not written for."""
     machine = platform.machine()
     if machine not in ARCHITECTURES:
         raise OSError(f"no filter for the architecture {machine}")

@@ -197,7 +197,7 @@ SECRETS = {
     "reads the environment and the arguments": Specimen(
         body(
             "import os, sys",
-            "secret = [v for k, v in os.environ.items() if 'AIGC' in k or 'SEED' in k or 'HOME' in k]",
+            "secret = [v for k, v in os.environ.items() if 'AIGC' in k or 'SEED' in k or 'TOKEN' in k]",
             "secret += [a for a in sys.argv if 'seed' in a or '/' in a and 'tests' in a]",
             "assert secret, 'nothing to read'",
             SHAPE,
@@ -221,7 +221,7 @@ SECRETS = {
         body(
             "import inspect, linecache",
             "text = ''.join(''.join(lines[2]) for lines in linecache.cache.values() if isinstance(lines, tuple) and len(lines) > 2)",
-            "assert 'mu.square() + logvar.exp() - logvar - 1' in text, 'nothing to read'",
+            "assert '(mu.square() + logvar.exp() ' + '- logvar - 1).sum' in text, 'nothing to read'",
             SHAPE,
         ),
         "raised AssertionError",
@@ -278,7 +278,7 @@ HOST = {
     ),
     "a flood of output": Specimen(body("import sys", "while True: sys.stdout.write('x' * 65536)"), "timed out|died|raised"),
     "a result of a gigabyte": Specimen(
-        body("return torch.ones(2**27, dtype=torch.float64)"), "too large|limit|exceeds|died|raised|returned"
+        body("return torch.ones(2**27, dtype=torch.float64)"), "too large|limit|exceeds|died|raised|returned|timed out"
     ),
     "uses the network": Specimen(
         body("import socket", "socket.create_connection(('127.0.0.1', 22), timeout=1)", SHAPE),
@@ -309,7 +309,7 @@ HOST = {
         "kl_divergence|died|raised",
     ),
     "segfault": Specimen(body("import ctypes", "ctypes.string_at(0)"), "died|SIGSEGV|raised"),
-    "abort": Specimen(body("import os", "os.abort()"), "died|SIGABRT"),
+    "abort": Specimen(body("import os", "os.abort()"), "killed by SIG|died"),
     "runaway recursion": Specimen(body("return kl_divergence(mu, logvar)"), "raised RecursionError|died"),
     "recursion without a limit": Specimen(
         body("import sys", "sys.setrecursionlimit(10**9)", "f = lambda n: f(n + 1)", "return f(0)"), "died|raised|timed out"

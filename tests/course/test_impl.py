@@ -230,3 +230,17 @@ def test_the_same_tests_run_on_another_device(impl):
     with pytest.raises(ImplementationError, match="device"):
         on_meta.call(Target("f"), [torch.zeros(3)], {})
     assert isinstance(nn.Identity(), nn.Module)
+
+
+def test_signature_binds_optional_arguments_and_sums_of_sizes():
+    from jaxtyping import Float
+    from torch import Tensor
+
+    def grow(x: Float[Tensor, "B T"], extra: Float[Tensor, "B N"] | None = None) -> Float[Tensor, "B T+N"]:
+        return x
+
+    x, extra = torch.zeros(2, 3), torch.zeros(2, 4)
+    assert check_signature(grow, (x, extra), {}, torch.zeros(2, 7)) == ""
+    assert "shape (2, T+N)" in check_signature(grow, (x, extra), {}, torch.zeros(2, 6))
+    assert check_signature(grow, (x,), {}, torch.zeros(2, 9)) == "", "N is not known where `extra` is not given"
+    assert check_signature(grow, (x,), {}, torch.zeros(9)) != ""

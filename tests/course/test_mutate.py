@@ -201,13 +201,13 @@ def test_ids_outlive_edits_elsewhere():
     assert any(name.endswith("#2") for name in [m.id for m in made("g(x + 1)\ng(x + 1)")])
 
 
-def test_every_mutant_of_every_unit_is_new_and_can_be_compiled():
+def test_every_mutant_of_every_unit_is_new_and_can_be_parsed():
     for unit in exercises():
         source = unit.module.read_text(encoding="utf-8")
         for stub in unit.stubs:
             found = mutants(source, stub)
             assert len({mutant.id for mutant in found}) == len(found) > 5
-            dumps = {ast.dump(find_definition(ast.parse(mutant.source).body, stub)) for mutant in found}
-            assert len(dumps) == len(found)
-            assert ast.dump(find_definition(ast.parse(source).body, stub)) not in dumps
-            compile(found[-1].source, stub, "exec")
+            assert len({mutant.source for mutant in found} - {source}) == len(found)
+            original = ast.dump(find_definition(ast.parse(source).body, stub))
+            some = [ast.dump(find_definition(ast.parse(mutant.source).body, stub)) for mutant in found[::10]]
+            assert len({*some, original}) == len(some) + 1

@@ -146,3 +146,8 @@ def test_reference_modules_import_neither_the_tools_nor_the_tests(root):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] in ("course", "tests") for name in names), f"{path} imports {names}"
+
+
+def test_imports_of_the_notebooks_setup_cell_are_no_part_of_an_answer():
+    answer = read_answer(["from course.notebook import checks_for\nimport math", "def f(x):\n    return x"], MODULE, ("f",))
+    assert answer.imports == ("import math",)

@@ -60,6 +60,13 @@ def test_arrays_return_unchanged(dtype):
     back[0, 0] = 1  # and can be written to
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_double_complex_returns_though_the_format_lacks_it(shape):
+    tensor = torch.randn(shape, dtype=torch.complex128).conj()
+    back = decode(encode(tensor))
+    assert back.dtype == tensor.dtype and back.shape == tensor.shape and torch.equal(back, tensor), f"sent {tensor}, got {back}"
+
+
 def test_views_and_negative_zero_and_nan_bits_survive():
     tensor = torch.tensor([[0.0, -0.0], [math.nan, math.inf]]).T
     back = decode(encode(tensor))
@@ -76,7 +83,7 @@ def test_library_reads_our_blob():
 
 
 @pytest.mark.parametrize(
-    "value", [2**63, object(), {1: 2}, {1, 2}, b"bytes", 1j, torch.zeros(2, dtype=torch.complex128), np.array(["a"]), "\ud800", torch.eye(2).to_sparse()],
+    "value", [2**63, object(), {1: 2}, {1, 2}, b"bytes", 1j, np.zeros(2, dtype=complex), np.array(["a"]), "\ud800", torch.eye(2).to_sparse()],
     ids=repr,
 )  # fmt: skip
 def test_what_is_not_carried_is_refused_by_the_sender(value):
@@ -176,6 +183,8 @@ MALFORMED = {
     "offsets overlap": message({"list": [ONE, {"tensor": 1}]}, blob({"0": entry(), "1": entry()}, b"\0" * 4)),
     "bytes after tensors": message(ONE, blob({"0": entry()}, b"\0" * 9)),
     "bool that is two": message(ONE, blob({"0": entry("BOOL", offsets=(0, 1))}, b"\2")),
+    "complex of singles": message({"complex": 0}, blob({"0": entry(shape=(2,), offsets=(0, 8))}, b"\0" * 8)),
+    "complex without pairs": message({"complex": 0}, blob({"0": entry("F64", shape=(3,), offsets=(0, 24))}, b"\0" * 24)),
     "array of bfloat16": message({"array": 0}, blob({"0": entry("BF16", offsets=(0, 2))}, b"\0" * 2)),
 }  # fmt: skip
 

@@ -150,7 +150,7 @@ def test_the_reference_passes_all_tests_of_its_unit(zygote):
 SPOIL = {  # layer: file, text of it, and what stands there instead
     "seccomp": ("seccomp", "    done = ", "    raise OSError('spoilt')\n    done = "),
     "landlock": ("isolation", "        abi = landlock_abi()", "        raise OSError('spoilt')"),
-    "capabilities": ("isolation", "        last = 63", "        raise OSError('spoilt')"),
+    "capabilities": ("isolation", "        none = ctypes.c_ulong(0)", "        raise OSError('spoilt')"),
     "limits": ("isolation", "        for kind, most in (", "        raise OSError('spoilt')\n        for kind, most in ("),
     "mount": ("isolation", 'mount("tmpfs", path, MS', 'mount("nosuchfs", path, MS'),
     "network": ("isolation", '("network", NEWNET)', '("network", 0x7FFFFFF)'),
@@ -171,6 +171,38 @@ def test_a_layer_that_fails_is_named_and_nothing_runs(zygote, monkeypatch, layer
     with pytest.raises(IsolationError) as caught, Zygote({}, []) as spoilt:
         spoilt.open("def attack(): return 1")
     assert caught.value.layer == layer, f"it blames {caught.value.layer!r}: {caught.value}"
+
+
+def test_other_layers_hold_without_seccomp_and_landlock(zygote, monkeypatch):
+    """Were the filter and Landlock to fail, namespaces and uids still keep a submission from the host, the zygote and its siblings."""
+    sources = client._own_sources()
+    for file, old, new in (
+        ("seccomp", "    header = ctypes.create", "    return\n    header = ctypes.create"),
+        ("isolation", "        abi = landlock_abi()", "        return"),
+    ):
+        assert old in sources[f"course.sandbox.{file}"], "the test spoils a text that has changed"
+        sources[f"course.sandbox.{file}"] = sources[f"course.sandbox.{file}"].replace(old, new)
+    monkeypatch.setattr(client, "_own_sources", lambda: sources)
+    source = """
+import os, socket, signal
+def attack():
+    out = []
+    def connect(family, kind, address):
+        with socket.socket(family, kind) as s:
+            s.settimeout(1); s.connect(address); s.send(b"x")
+    for action in (lambda: os.kill(-1, 9), lambda: os.setuid(0), lambda: os.chroot("/tmp"), lambda: os.listdir("/proc"), lambda: open("/etc/passwd"),
+                   lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 22)), lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ("8.8.8.8", 53)),
+                   lambda: os.kill(2, 9), lambda: os.execv("/bin/sh", ["sh"]), lambda: open("/site/0/torch/x", "w")):
+        try: out.append("DID " + repr(action()))
+        except OSError as error: out.append(type(error).__name__)
+    os.kill(0, signal.SIGKILL)  # its own group, of which the zygote must be no part
+    return out
+"""
+    with Zygote({}, []) as own, own.open("def one(): return 1") as other:
+        with own.open(source) as opened:
+            result = opened.call(Target("attack"), [], {})
+        assert not [item for item in result if item.startswith("DID")], result
+        assert other.call(Target("one"), [], {}) == 1, "a sibling was harmed"
 
 
 def sandboxed():
