@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from course import paths
@@ -20,6 +21,7 @@ from course.catalogue import Unit, exercises, find_unit, find_units
 from course.errors import CourseError
 
 if TYPE_CHECKING:
+    from course.audit import Acceptance, UnitAudit
     from course.grading.journal import Row
 
 app = typer.Typer(
@@ -270,6 +272,101 @@ def grade_merge(
     from course.grading.run import merge
 
     show_grades(merge(folders, out))
+
+
+@app.command()
+def audit(
+    units: Annotated[list[str] | None, typer.Argument(help="Only these units; all of them by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs: an object per stub.")] = False,
+    sample: Annotated[int | None, typer.Option(min=1, help="At most so many mutants of each stub.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat an earlier audit.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    bar: Annotated[float, typer.Option(min=0, max=1, help="Share of mutants that the tests of a unit must kill.")] = 0.98,
+    mutants_only: Annotated[bool, typer.Option("--mutants-only", help="Leave out the right variants and the fakes.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="On how many seeds a right variant must be accepted.")] = 200,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: there are mutants that only another device can tell.")] = "cpu",
+    changed: Annotated[str | None, typer.Option(metavar="BASE", help="Only what changed since this git revision.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write benchmarks/audit.md; of all units only.")] = False,
+) -> None:
+    """Audit the tests: do they reject every small mistake and every fake, and accept every right answer?"""
+    from course import audit as auditor
+    from course.runner import fresh_seed
+
+    if write and (units or sample or changed or device != "cpu"):
+        raise CourseError("--write makes the table of all units: leave out the units, --sample, --changed and --device")
+    root = paths.root()
+    chosen = [find_unit(name) for name in units] if units else exercises()
+    for unit in chosen:
+        if unit.is_concept:
+            raise CourseError(f"{unit.id} is a concept question: it has no tests to audit")
+    if changed is not None:
+        chosen = auditor.changed_units(chosen, changed, root)
+    seed = fresh_seed() if seed is None else seed
+    audits: list[auditor.UnitAudit] = []
+    accepted: list[auditor.Acceptance] = []
+    with Progress(console=errors, transient=True) as bars:
+        for unit in chosen:
+            line = bars.add_task(f"{unit.id}: mutants")
+
+            def tell(done: int, total: int) -> None:
+                bars.update(line, completed=done, total=total)  # noqa: B023 - called within this round of the loop
+
+            audits.append(auditor.audit_unit(unit, sample, jobs, tell, seed=seed, device=device))
+            if not mutants_only:
+                bars.update(line, description=f"{unit.id}: right variants and fakes", completed=0)
+                accepted += auditor.variants_accepted(unit, seeds, jobs, tell, seed=seed)
+            bars.remove_task(line)
+    wrong = [row for row in accepted if row.wrong]
+    if as_json:
+        typer.echo(json.dumps([row for made in audits for row in made.rows()], indent=2))
+    else:
+        show_audits(audits, accepted, bar)
+    for made in audits:
+        for problem in made.problems:
+            errors.print(problem, markup=False, highlight=False, soft_wrap=True)
+    for row in wrong:
+        name = f"{row.unit.id} {row.stub}: {row.kind} {row.name}".rstrip()
+        verdict = "accepted" if row.kind == "fake" else "rejected"
+        errors.print(f"{name}: wrongly {verdict}, {row.wrong[0]}", markup=False, highlight=False, soft_wrap=True)
+    if write:
+        text = auditor.page(audits, accepted, seeds, "aigc audit --write" + (" --mutants-only" if mutants_only else ""))
+        paths.write_atomic(root / "benchmarks" / "audit.md", text)
+    if wrong or not all(made.holds(bar) for made in audits):
+        raise typer.Exit(FAILED)
+
+
+def show_audits(audits: list[UnitAudit], accepted: list[Acceptance], bar: float) -> None:
+    """Figures per stub, then each survivor as a diff."""
+    from course.audit import difference
+
+    table = Table("unit", "stub", "mutants", "equivalent", "killed", "score", box=None, header_style="bold")
+    for made in audits:
+        for stub in made.stubs:
+            score = f"[{'green' if stub.score >= bar else 'red'}]{stub.score:.1%}[/]"
+            table.add_row(made.unit.id, stub.stub, str(stub.mutants), str(stub.equivalent), str(stub.killed), score)
+        verdict = "[green]holds[/]" if made.holds(bar) else "[red]fails[/]"
+        figures = (str(made.mutants), str(made.equivalent), str(made.killed), f"{made.score:.1%}")
+        table.add_row(f"[bold]{made.unit.id}[/]", f"{verdict} in {made.seconds:.0f} s", *figures)
+    console.print(table)
+    for made in audits:
+        for stub in made.stubs:
+            for result in stub.survivors:
+                console.print(f"\n[bold]{made.unit.id} {stub.stub}[/]: survived, {escape(result.mutant.id)}", highlight=False)
+                console.print(difference(made.source, result.mutant), markup=False, highlight=False, soft_wrap=True)
+        marks = made.equivalent / made.mutants if made.mutants else 0.0
+        console.print(
+            f"\n{made.unit.id}: {marks:.1%} marked as equivalent; `aigc audit {made.unit.id} --seed {made.seed}` repeats this",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if accepted:
+        right, fakes = [r for r in accepted if r.kind != "fake"], [r for r in accepted if r.kind == "fake"]
+        console.print(
+            f"{sum(not r.wrong for r in right)} of {len(right)} right implementations accepted on all of {right[0].seeds} seeds, "
+            f"{sum(not r.wrong for r in fakes)} of {len(fakes)} fakes rejected",
+            highlight=False,
+        )
+    if not audits:
+        console.print("nothing to audit")
 
 
 @app.command()

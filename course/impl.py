@@ -80,6 +80,7 @@ class Impl:
         if inspect.isclass(reference):
             if not isinstance(value, Remote):
                 raise WrongType(target.name, f"{target.name}(...) gave {describe(value)}, expected an object of the class")
+            return Handle(self, value, reference)  # the class that was called, whatever the object says of its type
         elif reference is not None:
             complaint = check_signature(reference, args, kwargs, value, skip_self=target.object_id is not None)
             if complaint:

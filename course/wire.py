@@ -133,7 +133,7 @@ class Executor:
             raise ImplementationError(what, "NotImplementedError", str(error)) from None
         except Exception as error:
             first = (str(error).strip() or "no message").splitlines()[0]
-            raise ImplementationError(what, type(error).__name__, first, _last_line(error)) from None
+            raise ImplementationError(what, type(error).__name__, first, last_line(error)) from None
 
     def _name(self, target: Target) -> str:
         """What a learner calls the target: `kl_divergence`, `VAE.decode`, `VAE.forward`."""
@@ -212,7 +212,7 @@ def describe(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     """The innermost line of the answer that the error passed through, with its number inside of its function."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_answer_file(f.filename)]
     if not frames:

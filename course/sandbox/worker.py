@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from course.sandbox import codec
-from course.wire import Executor, ImplementationError, Target, _last_line
+from course.wire import Executor, ImplementationError, Target, last_line
 
 MODULE = "answer"
 
@@ -76,7 +76,7 @@ def describe_error(error: BaseException, request: dict[str, Any]) -> dict[str, s
     else:
         try:
             first = (str(error).strip() or "no message").splitlines()[0]
-            line = _last_line(error)
+            line = last_line(error)
         except BaseException:
             first, line = "no message", ""
         found = (what_of(request), type(error).__name__, first, line)

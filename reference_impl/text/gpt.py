@@ -249,8 +249,8 @@ def top_k_top_p_filter(
 def sample(logits: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
     """The first token, in the order of ids, at which the cumulated softmax exceeds the uniform number of its row, in [0, 1)."""
     cdf = logits.softmax(dim=-1).cumsum(dim=-1)
-    token = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True)  # (B, 1); times the last: rounding
-    return torch.minimum(token[:, 0], cdf.argmax(dim=-1))  # never beyond the last token that has any probability
+    token = torch.searchsorted(cdf, uniforms[:, None].to(cdf.dtype), right=True)  # (B, 1)
+    return torch.minimum(token[:, 0], cdf.argmax(dim=-1))  # rounding must not lead beyond the last token with a probability
 
 
 @torch.no_grad()

@@ -115,6 +115,19 @@ def test_elbo_is_minus_reconstruction_minus_weighted_kl(impl, draw, beta):
     )
 
 
+@pytest.mark.stub("elbo")
+def test_elbo_gradient(impl, draw):
+    B, N, D = draw.size(), draw.size(), draw.size()
+    logits, counts = draw.normal(B, N), draw.integers(LEVELS + 1, (B, N)).double()
+    mu, logvar, g, beta = draw.normal(B, D), draw.normal(B, D), draw.normal(B), draw.number(0.5, 4)
+    by_logits, by_mu, by_logvar = impl.vjp("elbo", logits, counts, mu, logvar, beta=beta, wrt=(0, 2, 3), cotangent=g)
+    hint = "the decoder learns through logits, the encoder through mu and logvar: is one of them detached?"
+    assert_close(by_logits, g[:, None] * (counts - LEVELS * torch.sigmoid(logits)), what="the gradient of logits", hint=hint)
+    assert_close(by_mu, -beta * g[:, None] * mu, what="the gradient of mu", hint=hint)
+    expected = -beta * g[:, None] * (torch.exp(logvar) - 1) / 2
+    assert_close(by_logvar, expected, what="the gradient of logvar", hint=hint)
+
+
 def reference_decoder(state, z, labels):
     """The decoder written out: logits (B, 1, 8, 8)."""
     x = torch.cat([z, torch.eye(10, dtype=z.dtype)[labels]], dim=1)
@@ -185,6 +198,20 @@ def test_walk_of_one_step_is_the_start(impl, draw):
     assert_close(
         model.interpolate(start, end, labels, 1), expected, tolerance=1e-4, hint="divide by steps − 1 only where there is one"
     )
+
+
+@pytest.mark.stub("VAE.interpolate")
+def test_walk_follows_the_dtype_of_its_ends(impl, draw):
+    B, D, S = draw.size(), draw.size(), draw.size(4, 7)
+    model = impl.VAE(impl.Config(latent=D, channels=2))
+    model.double()
+    state = draw.like(model.state_dict())
+    model.load_state_dict(state)
+    start, end = draw.normal(2, B, D)
+    labels = draw.integers(10, (B,))
+    steps = [reference_decoder(state, start + (end - start) * i / (S - 1), labels) for i in range(S)]
+    hint = "weights in float32 are off by 1e-8 where the latents are in float64"
+    assert_close(model.interpolate(start, end, labels, S), torch.sigmoid(torch.stack(steps)), hint=hint)
 
 
 def mean_kl(mu, logvar):
@@ -330,11 +357,53 @@ VARIANTS = {
         "torch.distributions": lambda logits, counts, mu, logvar, beta=1.0: (
             Binomial(16, logits=logits).log_prob(counts).flatten(1).sum(1) - beta * looped_kl(mu, logvar)
         ),
+        "softplus and a loop": lambda logits, counts, mu, logvar, beta=1.0: (
+            Binomial(16, logits=logits).log_prob(counts).reshape(len(counts), -1).sum(-1)
+            + beta * 0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=-1)
+        ),
         "minus a sum": Edit(
             "return -reconstruction_nll(logits, counts) - beta * kl_divergence(mu, logvar)",
             "return -(reconstruction_nll(logits, counts) + kl_divergence(mu, logvar) * beta)",
         ),
     },
-    "VAE.decode": {"by hand": decode_by_hand},
-    "VAE.interpolate": {"all at once": interpolate_at_once},
+    "VAE.decode": {
+        "by hand": decode_by_hand,
+        "two products": lambda self, z, labels: self.decoder(
+            (
+                z @ self.decoder_input.weight[:, : z.shape[1]].T
+                + self.decoder_input.weight[:, z.shape[1] :].T[labels]
+                + self.decoder_input.bias
+            ).reshape(len(z), -1, 2, 2)
+        ),
+        "one-hot by comparison": Edit(
+            "F.one_hot(labels, digits.CLASSES).to(z.dtype)",
+            "(labels[:, None] == torch.arange(digits.CLASSES, device=labels.device)).to(z.dtype)",
+        ),
+    },
+    "VAE.interpolate": {
+        "all at once": interpolate_at_once,
+        "a loop": Edit("torch.lerp(start, end, w)", "start + w * (end - start)"),
+        "a convex sum": Edit("torch.lerp(start, end, w)", "(1 - w) * start + w * end"),
+    },
+}
+
+# Data and noise: a right answer may detach them. Walks are drawn, never differentiated.
+NO_GRADIENT = {
+    "reparameterize": ("noise",),
+    "reconstruction_nll": ("counts",),
+    "elbo": ("counts",),
+    "VAE.interpolate": ("self", "start", "end"),
+}
+
+EQUIVALENT = {
+    "VAE.decode": {
+        "call dropped: F.one_hot(labels, digits.CLASSES).to(z.dtype) -> F.one_hot(labels, digits.CLASSES)": (
+            "torch.cat promotes the integers to the dtype of the latent, and 0 and 1 are exact in all of them"
+        ),
+    },
+    "VAE.interpolate": {
+        "dtype: start.dtype -> torch.float64": (
+            "a weight has no axis, so it promotes nothing: the walk keeps the dtype of its ends, and only the weight is more exact"
+        ),
+    },
 }

@@ -340,6 +340,16 @@ def pieces(draw, B, H, D, lengths, dtype=torch.float64):
     return [(draw.normal(B, H, T, D, dtype=dtype), draw.normal(B, H, T, D, dtype=dtype)) for T in lengths]
 
 
+@pytest.mark.stub("apply_rotary")
+def test_rotary_keeps_the_digits_of_float64(impl, draw):
+    T, D = draw.size(), 2 * draw.size(2, 4)
+    x, positions = draw.normal(T, D), draw.integers(1000, (T,))
+    angles = positions[:, None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+    turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(torch.ones_like(angles), angles)
+    expected = torch.view_as_real(turned).flatten(-2)
+    assert_close(impl.apply_rotary(x, positions), expected, hint="are the angles computed in a lower precision than x?")
+
+
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("spare", [0, 3])
 def test_every_append_returns_all_so_far(impl, draw, spare):
@@ -963,6 +973,9 @@ def looped_forward(self, x, mask=None, cache=None):
     ]
     return F.linear(torch.cat(heads, -1), self.out.weight, self.out.bias)
 
+
+# A cache serves inference: nothing is differentiated through what it holds.
+NO_GRADIENT = {"KVCache.append": ("k", "v"), "MultiHeadAttention.forward": ("cache",)}
 
 VARIANTS = {
     "causal_mask": {
