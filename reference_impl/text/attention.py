@@ -146,8 +146,8 @@ class KVCache:
 
     def __init__(self, capacity: int) -> None:
         self.capacity, self.length = capacity, 0
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
+        self.keys: Tensor  # (B, H, capacity, D), made by the first `append`, which knows their shape, dtype and device
+        self.values: Tensor
 
     def append(
         self, k: Float[Tensor, "B H T D"], v: Float[Tensor, "B H T D"]
@@ -161,7 +161,7 @@ class KVCache:
         start, end = self.length, self.length + k.shape[-2]
         if end > self.capacity:
             raise ValueError(f"the cache holds {self.capacity} positions, got position {end}")
-        if self.keys is None or self.values is None:
+        if start == 0:
             self.keys = k.new_empty(*k.shape[:-2], self.capacity, k.shape[-1])  # (B, H, capacity, D)
             self.values = v.new_empty(*v.shape[:-2], self.capacity, v.shape[-1])
         self.keys[..., start:end, :] = k

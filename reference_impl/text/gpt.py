@@ -249,7 +249,7 @@ def top_k_top_p_filter(
 def sample(logits: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
     """The first token, in the order of ids, at which the cumulated softmax exceeds the uniform number of its row, in [0, 1)."""
     cdf = logits.softmax(dim=-1).cumsum(dim=-1)
-    token = torch.searchsorted(cdf, uniforms[:, None].to(cdf.dtype), right=True)  # (B, 1)
+    token = torch.searchsorted(cdf, uniforms[:, None], right=True)  # (B, 1)
     return torch.minimum(token[:, 0], cdf.argmax(dim=-1))  # rounding must not lead beyond the last token with a probability
 
 

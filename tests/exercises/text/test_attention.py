@@ -340,16 +340,6 @@ def pieces(draw, B, H, D, lengths, dtype=torch.float64):
     return [(draw.normal(B, H, T, D, dtype=dtype), draw.normal(B, H, T, D, dtype=dtype)) for T in lengths]
 
 
-@pytest.mark.stub("apply_rotary")
-def test_rotary_keeps_the_digits_of_float64(impl, draw):
-    T, D = draw.size(), 2 * draw.size(2, 4)
-    x, positions = draw.normal(T, D), draw.integers(1000, (T,))
-    angles = positions[:, None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
-    turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(torch.ones_like(angles), angles)
-    expected = torch.view_as_real(turned).flatten(-2)
-    assert_close(impl.apply_rotary(x, positions), expected, hint="are the angles computed in a lower precision than x?")
-
-
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("spare", [0, 3])
 def test_every_append_returns_all_so_far(impl, draw, spare):
@@ -589,7 +579,7 @@ def shared_memory():
 
 def sliding_append(self, k, v):
     """Forgets the oldest where it should refuse."""
-    self.keys = k if self.keys is None else torch.cat([self.keys, k], 2)[:, :, -self.capacity :]
+    self.keys = k if self.length == 0 else torch.cat([self.keys, k], 2)[:, :, -self.capacity :]
     self.values = v if self.values is None else torch.cat([self.values, v], 2)[:, :, -self.capacity :]
     self.length = self.keys.shape[2]
     return self.keys, self.values
@@ -742,7 +732,7 @@ FAKES = {
         "newest first": lambda self, k, v: joined_append(self, k, v, newest_first=True),
         "one memory for all caches": shared_memory(),
         "room in float32": Edit("self.capacity, k.shape[-1])", "self.capacity, k.shape[-1], dtype=torch.float32)"),
-        "room taken anew every time": Edit("if self.keys is None or self.values is None:", "if True:"),
+        "room taken anew every time": Edit("if start == 0:", "if True:"),
     },
     "MultiHeadAttention.forward": {
         "no attention": lambda self, x, mask=None, cache=None: self.out(self.qkv(x).chunk(3, -1)[2]),
@@ -914,7 +904,7 @@ def matrix_rotary(x, positions):
 def joined_append(self, k, v, *, refuse=True, spare=0, newest_first=False):
     if refuse and self.length + k.shape[2] > self.capacity + spare:
         raise ValueError("full")
-    if self.keys is None:
+    if self.length == 0:
         self.keys, self.values = k, v
     elif newest_first:
         self.keys, self.values = torch.cat((k, self.keys), 2), torch.cat((v, self.values), 2)
@@ -928,7 +918,8 @@ def listed_append(self, k, v):
     """Pieces in a list, put together when asked for."""
     if k.size(-2) > self.capacity - self.length:
         raise ValueError("full")
-    self.keys, self.values = [*(self.keys or []), k], [*(self.values or []), v]
+    earlier = (self.keys, self.values) if self.length else ([], [])
+    self.keys, self.values = [*earlier[0], k], [*earlier[1], v]
     self.length += k.size(-2)
     return torch.cat(self.keys, -2), torch.cat(self.values, -2)
 
@@ -937,7 +928,7 @@ def packed_append(self, k, v):
     """Keys and values in one tensor, written position by position."""
     if self.length + k.shape[2] > self.capacity:
         raise ValueError("full")
-    if self.keys is None:
+    if self.length == 0:
         self.keys = torch.zeros(2, self.capacity, k.shape[0], k.shape[1], k.shape[3], dtype=k.dtype)
     for t in range(k.shape[2]):
         self.keys[0, self.length], self.keys[1, self.length] = k[:, :, t], v[:, :, t]
@@ -1015,5 +1006,28 @@ VARIANTS = {
         "the library": joined_forward,
         "head by head": looped_forward,
         "no helpers": forward_by(),
+    },
+}
+
+EQUIVALENT = {
+    "attention_weights": {
+        "call dropped: scores.softmax(dim=-1) * mask.any(dim=-1, keepdim=True) -> scores.softmax(dim=-1) * mask": (
+            "in a row that has a key, the softmax is exactly 0 wherever the mask is"
+        ),
+    },
+    "sinusoidal_positions": {
+        "dtype: torch.arange(T, dtype=torch.float64) -> torch.arange(T)": "whole numbers are exact, and theta promotes the product",
+        "dtype: torch.float64 -> torch.float32 #2": "positions below 2²⁴ are exact in float32, and theta promotes the product",
+    },
+    "apply_rotary": {
+        "dtype: torch.arange(0, D, 2, device=x.d… -> torch.arange(0, D, 2, device=x.d… e6ba62": (
+            "angles with more digits than asked for; the result is cast back to the dtype of x"
+        ),
+    },
+    "MultiHeadAttention.forward": {
+        f"constant: 0 if cache is None else cache.length -> {start} if cache is None else cache.length": (
+            "rotary scores depend on distances alone, so all positions may be shifted"
+        )
+        for start in (1, -1)
     },
 }

@@ -444,6 +444,16 @@ def test_impossible_tokens_are_never_drawn(impl, draw, number):
 # --- generate ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stub("sample")
+def test_precision_of_the_numbers_need_not_be_that_of_the_logits(impl, draw):
+    B, V = draw.size(), draw.size(2)
+    logits, uniforms = draw.normal(B, V, dtype=torch.float32), draw.uniform(B)
+    cdf = torch.softmax(logits.double(), -1).cumsum(-1)
+    clear = ((cdf - uniforms[:, None]).abs() > 1e-4).all(-1)  # away from the borders, where rounding decides
+    expected = (cdf <= uniforms[:, None]).sum(-1)
+    assert_equal(impl.sample(logits, uniforms)[clear], expected[clear], hint="uniforms in float64, logits in float32")
+
+
 def random_gpt(impl, draw):
     """A model of random weights, and the truth's own: (B, T) ids to rows of logits. Gives V and the context too."""
     config, V, context, _, heads = random_config(impl, draw)
@@ -607,7 +617,7 @@ def test_numbers_belong_to_a_row_and_a_step(impl, draw):
 
 @pytest.mark.stub("generate")
 def test_numbers_of_its_own_come_from_the_seed_alone(impl, draw):
-    V, B, N, seed = 5, 199, 5, draw.integer(1, 2**31)
+    V, B, N, seed = 5, 101, 5, draw.integer(1, 2**31)
     model = constant_gpt(impl, draw, [0.0] * V)
     ids = draw.integers(V, (B, 1))
     first = impl.generate(model, ids, N, seed=seed)
@@ -624,7 +634,7 @@ def test_numbers_of_its_own_come_from_the_seed_alone(impl, draw):
         "share of tokens equal to those of the next row": (new[1:] == new[:-1]).double().mean().item(),
     }.items():
         hint = "numbers uniform in [0, 1), a new one for every row and every step"
-        assert_between(share, 1 / V - 0.1, 1 / V + 0.1, what=f"the {what}, of {V} equally likely ones,", hint=hint)
+        assert_between(share, 1 / V - 0.12, 1 / V + 0.12, what=f"the {what}, of {V} equally likely ones,", hint=hint)
 
 
 @pytest.mark.stub("generate")
@@ -908,22 +918,21 @@ def generate_without_cache(
     return ids
 
 
-def generate_row_by_row(
+def generate_into_room(
     model, ids, new_tokens, *, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0, uniforms=None, seed=0
 ):
-    """Each row alone, into room taken beforehand, with the temperature before the penalty (they commute) and a fresh cache."""
+    """Into room taken beforehand, with the temperature before the penalty (they commute) and a fresh cache every time."""
     B, T = ids.shape
     if T == 0 or temperature < 0:
         raise ValueError("need a prompt and a temperature of at least 0")
     if uniforms is None:
         uniforms = torch.rand((B, new_tokens), generator=torch.Generator().manual_seed(seed)).to(ids.device)
     out = torch.cat([ids, ids.new_zeros(B, new_tokens)], dim=1)
-    for b in range(B):
-        for n in range(T, T + new_tokens):
-            start = max(0, n - model.config.context)
-            logits = model(out[b : b + 1, start:n], model.new_caches())[:, -1] / (temperature or 1.0)
-            logits = filter_by_loop(penalty_by_loop(logits, out[b : b + 1, :n], repetition_penalty), top_k, top_p)
-            out[b, n] = sample_by_loop(logits, uniforms[b : b + 1, n - T])[0] if temperature else logits[0].argmax()
+    for n in range(T, T + new_tokens):
+        start = max(0, n - model.config.context)
+        logits = model(out[:, start:n], model.new_caches())[:, -1].detach() / (temperature or 1.0)
+        logits = filter_by_scatter(penalty_by_bincount(logits, out[:, :n], repetition_penalty), top_k, top_p)
+        out[:, n] = sample_by_argmax_of_exceeding(logits, uniforms[:, n - T]) if temperature else logits.argmax(1)
     return out
 
 
@@ -1093,9 +1102,37 @@ VARIANTS = {
     },
     "generate": {
         "without a cache": generate_without_cache,
-        "row by row": generate_row_by_row,
+        "into room taken beforehand": generate_into_room,
         "a fresh cache every time": Edit(
             "model(ids[:, caches[0].length :], caches) if fits", "model(ids, model.new_caches()) if fits"
         ),
+    },
+}
+
+EQUIVALENT = {
+    "language_model_loss": {
+        "constant: logits.gather(-1, index)[..., 0] -> logits.gather(-1, index)[..., -1]": "that axis has one entry, first and last",
+    },
+    "apply_repetition_penalty": {
+        "comparison: logits > 0 -> logits >= 0": "a logit of 0 stays 0, divided or multiplied",
+    },
+    "top_k_top_p_filter": {
+        "comparison: p.cumsum(dim=-1) - p < top_p -> p.cumsum(dim=-1) - p <= top_p": (
+            "they differ only where the mass before a token equals p to the last bit, and there rounding decides"
+        ),
+        "constant: p >= 0 -> p >= -1": "a probability is never negative: both keep all",
+    },
+    "sample": {
+        "constant: token[:, 0] -> token[:, -1]": "that axis has one entry, first and last",
+    },
+    "generate": {
+        "dtype: logits[:, -1].float -> logits[:, -1].double": "more digits of the same logits; ties apart, the same tokens",
+        "comparison: ids.shape[1] <= context -> ids.shape[1] < context": (
+            "a full window without the cache gives the same logits, only at more cost"
+        ),
+        "condition: model(ids[:, caches[0].length:],… -> model(ids[:, -context:])… a019e0": (
+            "without the cache the logits are the same, only at more cost"
+        ),
+        "constant: caches[0] -> caches[-1]": "the caches of all blocks have seen the same positions",
     },
 }
