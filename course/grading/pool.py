@@ -143,7 +143,7 @@ def dask_pool(tasks: Iterable[Submission], settings: Settings, address: str) -> 
             client.submit(_grade_on_cluster, submission, settings, pure=False, retries=ATTEMPTS - 1): submission
             for submission in submissions
         }
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             if future.status == "finished":
                 yield future.result()
             else:

@@ -31,7 +31,7 @@ def write_reports(folder: Path, rows: Iterable[Row]) -> None:
 def file_name(learner: str) -> str:
     """A learner's name as a file name on any system; names that had to be changed stay distinct by a hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner).strip(".")[:60]
-    if plain == learner and plain.lower() not in ("con", "nul", "aux", "prn"):
+    if plain and plain == learner and plain.lower() not in ("con", "nul", "aux", "prn"):
         return plain
     return f"{plain or 'learner'}-{hashlib.sha256(learner.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
