@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: start lab test build gate clean
+.PHONY: start lab test build gate audit clean
 
 start: $(VENV)/.lab
 	$(BIN)/aigc start
@@ -27,6 +27,9 @@ build: $(VENV)/.lab
 
 gate: $(VENV)/.lab
 	for unit in $$($(BIN)/aigc list --exercises); do $(BIN)/aigc gate $$unit || exit 1; done
+
+audit: $(VENV)/.lab
+	$(BIN)/aigc audit
 
 clean:
 	rm -rf $(VENV)
