@@ -221,7 +221,7 @@ GATES = (
 )
 
 
-def demo(config: Config = Config(steps=700, batch_size=64), *, device: str | torch.device = "auto") -> Figure:
+def demo(config: Config = Config(latent=5, steps=600, batch_size=64), *, device: str | torch.device = "auto") -> Figure:
     """Train briefly; show samples of every digit (left) and walks through latent space between two handwritings (right)."""
     model = train(config, device=device, progress=False)
     device = next(model.parameters()).device

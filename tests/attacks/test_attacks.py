@@ -84,7 +84,7 @@ def census() -> tuple[set[str], set[str], set[str]]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "course" in command and "pytest" not in command and "ipykernel" not in command:
+        if "course.cli\0grade" in command or "spawn_main" in command or "sandbox process" in command:
             processes.add(f"{pid} {command[:100]}")
     mounts = set(Path("/proc/self/mounts").read_text().splitlines())
     files = {f"{place}/{name}" for place in ("/tmp", "/dev/shm") if os.path.isdir(place) for name in os.listdir(place)}

@@ -365,6 +365,8 @@ def test_the_logits_of_the_caller_stay_as_they_are(impl, draw, arguments):
     except ImplementationError as error:
         hint = "masked_fill, not masked_fill_: whoever calls may filter the same logits in another way next, as demo() does"
         assert_true("leaf Variable" not in error.message, "the logits are changed in place, expected a new tensor", hint=hint)
+        if "no gradient flows" not in error.message:
+            raise
 
 
 @pytest.mark.stub("top_k_top_p_filter")
