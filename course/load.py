@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from course.catalogue import Unit
 from course.errors import CourseError, at
 from course.impl import Impl
@@ -108,6 +106,8 @@ def read_notebook(path: Path) -> list[str]:
 
 def notebook_cells(raw: bytes, name: str) -> list[str]:
     """The sources of the code cells in the bytes of a notebook, called `name` in messages. Raises AnswerError."""
+    import nbformat  # takes a second or more to import (its JSON schema formats), which a live `check` need not wait for
+
     try:
         notebook = nbformat.reads(raw.decode("utf-8"), as_version=4)
         return [str(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
