@@ -254,11 +254,9 @@ def execute(unit: Unit, timeout: int = 600) -> str:
         client.execute(env={**os.environ, "AIGC_ROOT": str(unit.root)}, stderr=subprocess.DEVNULL)
     except CellExecutionError as error:
         raise at(unit.module, f"its solution does not run: {error.ename}: {error.evalue}", unit.root) from None
-    for cell in node.cells:
-        cell.pop("execution_count", None)
-        if cell.cell_type == "code":
-            cell.execution_count = None
-            cell.outputs = [_quiet(output) for output in cell.outputs if not _is_noise(output)]
+    for number, cell in enumerate((cell for cell in node.cells if cell.cell_type == "code"), start=1):
+        cell.execution_count = number  # nbval takes a cell with outputs and no number for one that was never run
+        cell.outputs = [_quiet(output) for output in cell.outputs if not _is_noise(output)]
     node.metadata.language_info = {"name": "python"}
     nbformat.validate(node)
     return str(nbformat.writes(node)) + "\n"
