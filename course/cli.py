@@ -380,7 +380,7 @@ def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without
             raise CourseError(f"{found.id} is a concept question: read {found.describe()['question']}")
         work_copy(found)
     root = paths.root()
-    where = f"/lab/tree/work/{targets[0].id}.ipynb" if unit else "/lab/tree/work"
+    where = f"/lab/tree/{targets[0].work.relative_to(root).as_posix() if unit else 'work'}"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url={where}"]
     raise typer.Exit(subprocess.run(command).returncode)
 

@@ -8,7 +8,7 @@ from course.catalogue import exercises
 from course.errors import CourseError
 from course.grading import pool
 from course.grading.grader import Settings, grader_version, key_of
-from course.grading.journal import Journal, Row, read_rows, start_run
+from course.grading.journal import JOURNAL, Journal, Row, read_rows, start_run
 from course.grading.reports import write_reports
 from course.grading.submissions import Refused, Submission, find_submissions
 from course.sandbox.client import REDUCED, probe
@@ -58,7 +58,7 @@ def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -
     found = pool.shard(find_submissions(plan.submissions, version, plan.units), *plan.shard)
     run = start_run(plan.out, asked, resume=plan.resume)
     settings = Settings(seed=run["seed"], isolation=plan.isolation, seconds=plan.seconds, call_seconds=plan.call_seconds)
-    done = {row.key for row in read_rows(plan.out)} if plan.resume and (plan.out / "results.jsonl").is_file() else set()
+    done = {row.key for row in read_rows(plan.out)} if plan.resume and (plan.out / JOURNAL).is_file() else set()
     by_id = {unit.id: unit for unit in units}
     tasks = [task for task in found if not done or _key(task, by_id, settings) not in done]
     rows = (
@@ -96,7 +96,7 @@ def merge(folders: list[Path], out: Path) -> list[Row]:
     seeds = {row.seed for row in rows.values()}
     if len(seeds) > 1:
         raise CourseError(f"the journals were graded with different seeds {sorted(seeds)}; give each shard the same --seed")
-    if (out / "results.jsonl").exists():
+    if (out / JOURNAL).exists():
         raise CourseError(f"{out} already holds results; name another folder")
     journal = Journal(out)
     try:
