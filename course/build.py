@@ -29,7 +29,7 @@ def lint(unit: Unit) -> None:
     """Refuse a unit whose authored files do not fit together. Raises CourseError that names the file."""
     for language, page in enumerate(unit.pages.values()):
         for key, headings in SECTIONS.items():
-            if key == "hints" and unit.is_concept:
+            if (key == "hints" and unit.is_concept) or (key == "cards" and key not in page.sections):
                 continue
             if not page.sections.get(key):
                 raise at(page.path, f"section '## {headings[language]}' is missing or empty", unit.root)
@@ -39,6 +39,11 @@ def lint(unit: Unit) -> None:
                 raise at(page.path, f"needs {HINTS_PER_STUB} numbered hints under '### {stub}', has {count}", unit.root)
         for name in page.hints.keys() - set(unit.stubs):
             raise at(page.path, f"has hints for {name!r}, which is no stub", unit.root)
+        paragraphs = [part for part in re.split(r"\n\s*\n", page.sections.get("cards", "")) if part.strip()]
+        if len(page.cards) != len(paragraphs):
+            raise at(page.path, "every paragraph of the flashcards reads '**front** back'; one does not", unit.root)
+        if len(page.cards) != len(unit.pages["en"].cards):
+            raise at(page.path, f"has {len(page.cards)} flashcards, the other language {len(unit.pages['en'].cards)}", unit.root)
         lint_links(page.path, unit.root)
     if unit.is_concept:
         return

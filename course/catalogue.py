@@ -23,6 +23,7 @@ SECTIONS = {
     "pitfalls": ("Pitfalls", "常见错误"),
     "follow_ups": ("Follow-ups", "追问"),
     "hints": ("Hints", "提示"),
+    "cards": ("Flashcards", "闪卡"),
     "references": ("References", "参考文献"),
 }
 
@@ -44,6 +45,13 @@ class Page:
             items = re.split(r"^\d+\.\s+", body, flags=re.MULTILINE)[1:]
             found[stub.strip().strip("`")] = [" ".join(item.split()) for item in items]
         return found
+
+    @cached_property
+    def cards(self) -> list[tuple[str, str]]:
+        """Front and back of each flashcard: a paragraph that begins with its front in bold."""
+        paragraphs = re.split(r"\n\s*\n", self.sections.get("cards", ""))
+        found = (re.match(r"\*\*(.+?)\*\*\s+(.+)", " ".join(paragraph.split())) for paragraph in paragraphs)
+        return [(match[1], match[2]) for match in found if match]
 
 
 @dataclass(frozen=True)

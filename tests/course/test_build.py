@@ -101,6 +101,8 @@ def test_fill_leaves_the_stubs_that_are_not_answered(unit):
             r"sums\.zh\.md: needs 3 numbered hints under '### total', has 2",
         ),
         ("questions/toy/sums.md", "Why?", "", r"'## Follow-ups' is missing or empty"),
+        ("questions/toy/sums.md", "Why?", "Why?\n\n## Flashcards\n\nNo front.", r"every paragraph of the flashcards reads"),
+        ("questions/toy/sums.zh.md", "## 追问", "## 闪卡\n\n**和？** 3\n\n## 追问", r"has 1 flashcards, the other language 0"),
         ("questions/toy/sums.md", "Why?", "[why](nowhere.md)", r"sums\.md: link to nowhere\.md, which does not exist"),
         ("tests/exercises/toy/test_sums.py", '"stays"', '"total": 1, "stays"', None),
         ("tests/exercises/toy/test_sums.py", '"nothing": lambda x, scale=1.0: None,', "", "at least 6 wrong implementations"),

@@ -90,3 +90,11 @@ def test_heading_inside_fenced_code_starts_no_section(toy):
     path = toy / "questions/toy/sums.md"
     path.write_text(path.read_text().replace("Adding one twice.", "```\n## not a section\n```"))
     assert "## not a section" in find_unit("sums", toy).pages["en"].sections["pitfalls"]
+
+
+def test_flashcards_are_paragraphs_with_a_bold_front(toy):
+    path = toy / "questions/toy/sums.md"
+    cards = "\n\n## Flashcards\n\n**What is a sum?** All terms,\nadded.\n\n**And of none?** 0, **always**.\n"
+    path.write_text(path.read_text(encoding="utf-8") + cards, encoding="utf-8")
+    expected = [("What is a sum?", "All terms, added."), ("And of none?", "0, **always**.")]
+    assert find_unit("sums", toy).pages["en"].cards == expected
