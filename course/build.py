@@ -106,6 +106,11 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-")
 
 
+def cell_id(segment: Segment) -> str:
+    """The id of the cell that holds `segment`, but for a number where two would have the same."""
+    return f"{segment.kind}-{_slug(segment.name)}".rstrip("-")
+
+
 def _markdown(identity: str, text: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "id": identity, "metadata": {}, "source": text}
 
@@ -162,7 +167,7 @@ def compose(unit: Unit, *, solved: bool) -> dict[str, Any]:
             cells.append(_markdown(unique(f"exercise-{_slug(stub)}"), _exercise(unit, stub)))
         text = segment.text if solved or not stubs else cut_holes(segment.text, stubs)
         tags = ["stub"] if stubs else ["given"]
-        cells.append(_code(unique(f"{segment.kind}-{_slug(segment.name)}".rstrip("-")), text, tags))
+        cells.append(_code(unique(cell_id(segment)), text, tags))
         for stub in stubs:
             cells.append(_code(unique(f"check-{_slug(stub)}"), f'check("{stub}")', ["check"]))
     cells.append(_markdown("all", "## All together\n\nEvery check once more, then your system at work."))

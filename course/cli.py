@@ -230,6 +230,10 @@ def grade(
     call_seconds: Annotated[
         float, typer.Option(min=0.1, envvar="AIGC_CALL_SECONDS", help="Wall clock for one call of an answer.")
     ] = 10.0,
+    nbval: Annotated[
+        bool,
+        typer.Option("--nbval", help="Also run each notebook again and say what differs from the solution: feedback, no score."),
+    ] = False,
 ) -> None:
     """Grade strangers' notebooks in a sandbox: a gradebook, JUnit XML and Gradescope files."""
     from course.grading.run import Plan, parse_shard
@@ -239,7 +243,8 @@ def grade(
     if isolation not in ("strict", "reduced"):
         raise CourseError(f"--isolation is strict or reduced, got {isolation!r}")
     names = tuple(find_unit(name.strip()).id for name in units.split(",")) if units else None
-    plan = Plan(submissions, out, names, jobs, isolation, scheduler, parse_shard(shard), resume, seed, seconds, call_seconds)
+    part = parse_shard(shard)
+    plan = Plan(submissions, out, names, jobs, isolation, scheduler, part, resume, seed, seconds, call_seconds, nbval)
     rows, run = carry_out(plan, lambda rows, total: track(rows, total=total, description="grading"))
     show_grades(rows)
     console.print(f"questions drawn from seed {run['seed']}: `--seed {run['seed']}` repeats every verdict", highlight=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from course.catalogue import Unit
+from course.grading.feedback import re_execute
 from course.grading.journal import Row
 from course.grading.submissions import Refused, Submission, safe
 from course.impl import Impl
@@ -22,22 +23,26 @@ from course.load import answer_source, notebook_cells, reference_module
 from course.runner import Verdict, load_suite, run_case, stub_status
 from course.sandbox.client import IsolationError, Session, SessionError, Zygote
 from course.sandbox.terms import Limits
-from course.source import AnswerError, import_closure
+from course.source import Answer, AnswerError, import_closure
 from course.wire import ImplementationError
 
 CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000
 MESSAGE_LIMIT = 300
+CELL_SECONDS = 60.0  # for a cell of a notebook that is run again; our demos take up to 15
+NOTEBOOK_PACKAGES = ["IPython.core.interactiveshell", "matplotlib_inline.backend_inline"]
 UNLOADABLE = "the notebook's definitions cannot be loaded"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is graded with. seed: of the questions; seconds: wall clock for one submission, and for one call into it."""
+    """What a run is graded with. seed: of the questions; seconds: wall clock for one submission, and for one call into it;
+    nbval: whether notebooks are also run again, for feedback."""
 
     seed: int
     isolation: str = "strict"
     seconds: float = 120.0
     call_seconds: float = 10.0
+    nbval: bool = False
 
 
 class Grader:
@@ -63,13 +68,17 @@ class Grader:
         """The result of one submission. Never raises for what a submission contains or does."""
         started = time.monotonic()
         stubs: dict[str, dict[str, str]] = {}
+        feedback: list[dict[str, str]] = []
         data = b""
         try:
             data = submission.read()
             if unit is None:
                 raise Refused(submission.problem or f"there is no unit {submission.unit!r}")
-            stubs, note = self._stubs(data, unit)
-            status, message = _summary(stubs, note)
+            source, answer = _answer(data, unit)
+            stubs = self._stubs(source, answer, unit)
+            status, message = _summary(stubs, "; ".join(answer.notes))
+            if self.settings.nbval:
+                feedback = self._feedback(source, unit, stubs)
         except Refused as error:
             status, message = "refused", str(error)
         score = sum(stub["status"] == "passed" for stub in stubs.values())
@@ -85,6 +94,7 @@ class Grader:
             seconds=round(time.monotonic() - started, 3),
             seed=self.settings.seed,
             stubs=stubs,
+            feedback=feedback,
         )
 
     def _in_force(self, unit: Unit | None) -> str:
@@ -94,6 +104,8 @@ class Grader:
     def _zygote(self, unit: Unit) -> Zygote:
         if unit.id not in self._zygotes:
             preload, third_party = closure_of(unit)
+            if self.settings.nbval:
+                third_party += NOTEBOOK_PACKAGES
             seconds = self.settings.call_seconds
             limits = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
             self._zygotes[unit.id] = Zygote(preload, third_party, isolation=self.settings.isolation, limits=limits)
@@ -111,15 +123,8 @@ class Grader:
             del self._zygotes[unit.id]
             return self._zygote(unit).open(source, label=unit.name)
 
-    def _stubs(self, data: bytes, unit: Unit) -> tuple[dict[str, dict[str, str]], str]:
-        """The status and message of each stub, and a remark on the notebook."""
-        try:
-            cells = notebook_cells(data, "the submission")
-            if sum(map(len, cells)) > CODE_LIMIT:
-                raise AnswerError(f"has more than {CODE_LIMIT} characters of code")
-            source, answer = answer_source(cells, unit)
-        except AnswerError as error:
-            raise Refused(str(error)) from None
+    def _stubs(self, source: str, answer: Answer, unit: Unit) -> dict[str, dict[str, str]]:
+        """The status and message of each stub."""
         results = {
             stub: {"status": "missing", "message": f"missing stub {stub}: no top-level definition of it was found"}
             for stub in answer.missing
@@ -128,7 +133,12 @@ class Grader:
         verdicts = self._verdicts(source, unit, present)
         for stub in present:
             results[stub] = _result(stub, verdicts)
-        return {stub: results[stub] for stub in unit.stubs}, "; ".join(answer.notes)
+        return {stub: results[stub] for stub in unit.stubs}
+
+    def _feedback(self, source: str, unit: Unit, stubs: dict[str, dict[str, str]]) -> list[dict[str, str]]:
+        """The notebook run again, in a process of its own and after the marks are given, so that nothing can reach them."""
+        with self._open(unit, "") as session:
+            return re_execute(session, unit, source, stubs, CELL_SECONDS)
 
     def _verdicts(self, source: str, unit: Unit, stubs: list[str]) -> list[Verdict]:
         """All verdicts on `source`. After a time-out or a death the next case gets a fresh process, so that one stub cannot
@@ -163,6 +173,17 @@ class Grader:
         return verdicts
 
 
+def _answer(data: bytes, unit: Unit) -> tuple[str, Answer]:
+    """The module with a submission's answers in it. Raises Refused."""
+    try:
+        cells = notebook_cells(data, "the submission")
+        if sum(map(len, cells)) > CODE_LIMIT:
+            raise AnswerError(f"has more than {CODE_LIMIT} characters of code")
+        return answer_source(cells, unit)
+    except AnswerError as error:
+        raise Refused(str(error)) from None
+
+
 def _result(stub: str, verdicts: list[Verdict]) -> dict[str, str]:
     """One stub: its status, and of the first case that did not pass what may be told without giving a value away."""
     status = stub_status(verdicts, stub)
@@ -191,7 +212,8 @@ def _summary(stubs: dict[str, dict[str, str]], note: str) -> tuple[str, str]:
 def key_of(submission: Submission, data: bytes, unit: Unit | None, settings: Settings) -> str:
     """What makes a result the same result: whose, which unit, these bytes, these questions, this grader."""
     version = grader_version(unit) if unit else ""
-    parts = (submission.learner, submission.unit, submission.problem, version, str(settings.seed), settings.isolation)
+    asked = (str(settings.seed), settings.isolation, *(["nbval"] if settings.nbval else []))
+    parts = (submission.learner, submission.unit, submission.problem, version, *asked)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace") + b"\0" + data).hexdigest()[:32]
 
 

@@ -18,7 +18,7 @@ class Row:
     """The result of one submission.
 
     status: `passed` (full marks), `partial`, `failed` (no mark), `refused` (could not be read), `error` (the grader's own fault).
-    stubs: name -> {status, message}. key: hash of what was graded, by what, with which questions.
+    stubs: name -> {status, message}. feedback: of the notebook run again, {cell, verdict, detail} of each cell. key: hash of what was graded, by what, with which questions.
     """
 
     key: str
@@ -96,7 +96,7 @@ def start_run(folder: Path, settings: dict[str, Any], *, resume: bool) -> dict[s
             earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise CourseError(f"{path} is not readable: {error}") from None
-        for key in ("isolation", "version"):
+        for key in ("isolation", "nbval", "version"):
             if earlier.get(key) != settings[key]:
                 raise CourseError(f"{folder} was graded with {key} {earlier.get(key)!r}, now it is {settings[key]!r}; start anew")
         if settings["seed"] is not None and settings["seed"] != earlier["seed"]:

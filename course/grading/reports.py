@@ -1,4 +1,4 @@
-"""Reports from the journal: a gradebook (CSV), JUnit XML, and the results.json that Gradescope reads."""
+"""Reports from the journal: a gradebook (CSV), JUnit XML, the results.json that Gradescope reads, and pages of feedback."""
 
 import csv
 import hashlib
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from course.grading import feedback
 from course.grading.journal import Row
 from course.paths import write_atomic
 
@@ -17,7 +18,7 @@ COLUMNS = ("learner", "unit", "score", "max_score", "status", "message", "isolat
 
 
 def write_reports(folder: Path, rows: Iterable[Row]) -> None:
-    """Write `grades.csv`, `junit.xml` and `gradescope/<learner>.json` from the rows."""
+    """Write `grades.csv`, `junit.xml`, `gradescope/<learner>.json` and, where notebooks were run again, `feedback/<learner>/<unit>.md`."""
     ordered = sorted(rows, key=lambda row: (row.learner, row.unit))
     write_atomic(folder / "grades.csv", gradebook(ordered))
     write_atomic(folder / "junit.xml", junit(ordered))
@@ -26,6 +27,10 @@ def write_reports(folder: Path, rows: Iterable[Row]) -> None:
         by_learner.setdefault(row.learner, []).append(row)
     for learner, own in by_learner.items():
         write_atomic(folder / "gradescope" / f"{file_name(learner)}.json", json.dumps(gradescope(own), indent=2) + "\n")
+        for row in own:
+            if row.feedback:
+                path = folder / "feedback" / file_name(learner) / f"{row.unit}.md"
+                write_atomic(path, feedback.markdown(learner, row.unit, row.feedback))
 
 
 def file_name(learner: str) -> str:
@@ -65,11 +70,18 @@ def junit(rows: Iterable[Row]) -> str:
             case = ElementTree.SubElement(suite, "testcase", {"classname": f"{row.learner}.{row.unit}", "name": stub})
             if result["status"] != "passed":
                 ElementTree.SubElement(case, "failure", {"message": result["message"]})
+        if row.feedback:
+            said = ElementTree.SubElement(suite, "system-out")
+            said.text = "\n".join([feedback.NOTE, *map(_line, row.feedback)])
         if not row.stubs:
             case = ElementTree.SubElement(suite, "testcase", {"classname": f"{row.learner}.{row.unit}", "name": "submission"})
             ElementTree.SubElement(case, "error", {"message": row.message})
     ElementTree.indent(top)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(top, encoding="unicode") + "\n"
+
+
+def _line(cell: dict[str, str]) -> str:
+    return f"{cell['cell']} {cell['verdict']}" + (f": {cell['detail']}" if cell["detail"] else "")
 
 
 def gradescope(rows: list[Row]) -> dict[str, Any]:
@@ -85,6 +97,14 @@ def gradescope(rows: list[Row]) -> dict[str, Any]:
                     "max_score": 1,
                     "status": "passed" if passed else "failed",
                     "output": result["message"],
+                    "visibility": "visible",
+                }
+            )
+        if row.feedback:
+            tests.append(
+                {
+                    "name": f"{row.unit}: the notebook, run again (no score)",
+                    "output": "\n".join([feedback.NOTE, *(_line(cell) for cell in row.feedback if cell["verdict"] != "same")]),
                     "visibility": "visible",
                 }
             )

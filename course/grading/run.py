@@ -30,6 +30,7 @@ class Plan:
     seed: int | None = None
     seconds: float = 120.0
     call_seconds: float = 10.0
+    nbval: bool = False
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -54,10 +55,10 @@ def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -
             )
     units = exercises()
     version = {unit.id: grader_version(unit) for unit in units}
-    asked = {"seed": plan.seed, "isolation": plan.isolation, "version": version}
+    asked = {"seed": plan.seed, "isolation": plan.isolation, "nbval": plan.nbval, "version": version}
     found = pool.shard(find_submissions(plan.submissions, version, plan.units), *plan.shard)
     run = start_run(plan.out, asked, resume=plan.resume)
-    settings = Settings(seed=run["seed"], isolation=plan.isolation, seconds=plan.seconds, call_seconds=plan.call_seconds)
+    settings = Settings(run["seed"], plan.isolation, plan.seconds, plan.call_seconds, plan.nbval)
     done = {row.key for row in read_rows(plan.out)} if plan.resume and (plan.out / JOURNAL).is_file() else set()
     by_id = {unit.id: unit for unit in units}
     tasks = [task for task in found if not done or _key(task, by_id, settings) not in done]

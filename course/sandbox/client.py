@@ -23,7 +23,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +43,7 @@ TEXT_LIMIT = {"what": 100, "kind": 80, "message": 300, "line": 200}
 CAUSES = {"SIGKILL": " (most likely out of memory)", "SIGSEGV": " (invalid memory access or runaway recursion)"}
 BOOT = "import sys; exec(compile(sys.argv[1], 'sent:boot', 'exec'))"  # so that its file is not "<string>", as a learner's may be
 GONE = 1 << 16  # in place of an exit code: nobody is left to tell it
-PARTS = ("alone", "codec", "isolation", "seccomp", "terms", "worker", "zygote")
+PARTS = ("alone", "cells", "codec", "isolation", "seccomp", "terms", "worker", "zygote")
 SENT = ("course", "course.wire", "course.sandbox", *(f"course.sandbox.{part}" for part in PARTS))
 # All that a sandboxed process has of an environment. One thread each: a zygote may not have more, and a child needs none.
 ENVIRONMENT = {
@@ -195,6 +195,15 @@ class _Child(Protocol):
         """Its exit code, negative for a signal; GONE if its zygote is gone with it; None if it did not end in time."""
 
 
+@dataclass(frozen=True)
+class CellOutput:
+    """What a stranger's notebook cell made, by its own account: printed text, (MIME types, plain text) of each output, and its error."""
+
+    text: str
+    outputs: tuple[tuple[tuple[str, ...], str], ...]
+    error: str
+
+
 class Session:
     """One submission in one child: a `course.impl.Backend`. Once it has failed it is `dead`, and every further call fails in the same way."""
 
@@ -234,6 +243,18 @@ class Session:
     def load(self, source: str, label: str) -> None:
         """Run the definitions of a grafted module in the child."""
         self._ask("load", label, self._limits.load_seconds, source=source, label=label)
+
+    def run_cell(self, code: str, seconds: float) -> CellOutput:
+        """Run one cell of a notebook in the child, apart from what `load` loaded. Raises SessionError."""
+        reply = self._ask("cell", "the cell", seconds, code=code)
+        try:
+            text, outputs, error = reply["text"], reply["outputs"], reply["error"]
+            shown = tuple((tuple(_plain(kind, 80) for kind in kinds), str(plain)) for kinds, plain in outputs)
+            return CellOutput(str(text), shown, _plain(error, TEXT_LIMIT["message"]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self._failure = BadReply("the cell", "the cell sent an invalid reply")
+            self._child.kill()
+            raise self._failure from None
 
     def _act(self, op: str, target: Target, **body: Any) -> Any:
         what = self._spell(target)

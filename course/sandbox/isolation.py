@@ -32,6 +32,8 @@ from course.sandbox.terms import NOT_USED, REQUIRED, LayerError, Limits
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 WRITABLE = ("/tmp", "/dev/shm")
+# What libraries ask before they convert to half precision. Copied, so that nothing of /proc or /sys is there; seen by the zygote alone.
+PROCESSOR = ("/proc/cpuinfo", *(f"/sys/devices/system/cpu/{name}" for name in ("kernel_max", "possible", "present")))
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 1, 2, 4, 8, 0x4000, 0x40000, 2
@@ -206,8 +208,9 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
                 restrict = ATTR_RDONLY | ATTR_NOSUID | (ATTR_NOEXEC if path in DEVICES else ATTR_NODEV)
                 _setattr(tree, restrict)
                 bound.append((place, tree, os.path.isdir(path)))
+        processor = {path: _contents(path) for path in PROCESSOR if os.path.isfile(path)}
         old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,nr_inodes=4096,mode=755")
+        mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4m,nr_inodes=4096,mode=755")
         for name, tree, is_folder in bound:
             place = f"/tmp{name}"
             os.makedirs(place if is_folder else os.path.dirname(place), exist_ok=True)
@@ -218,6 +221,11 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
         for name, target in links:
             os.makedirs(os.path.dirname(f"/tmp{name}"), exist_ok=True)
             os.symlink(target, f"/tmp{name}")
+        for name, data in processor.items():
+            os.makedirs(os.path.dirname(f"/tmp{name}"), exist_ok=True)
+            with open(f"/tmp{name}", "wb") as file:
+                file.write(data)
+            os.chmod("/tmp/" + name.split("/")[1], 0o111)  # who knows the name may ask; nobody may look around
         for name in masks:
             if os.path.isdir(f"/tmp{name}"):
                 mount("tmpfs", f"/tmp{name}", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=1,mode=000")
@@ -233,6 +241,11 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
         _setattr(here, ATTR_RDONLY, recursive=False)
         os.close(here)
     mount_writable(folder)
+
+
+def _contents(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1 << 20)
 
 
 def _setattr(tree: int, restrict: int, recursive: bool = True) -> None:

@@ -18,6 +18,7 @@ MODULE = "answer"
 def serve(reading: int, writing: int) -> None:
     """Answer requests. Ends the process when the other side hangs up."""
     executor: Executor | None = None
+    cells: Any = None
     while True:
         try:
             request = codec.read_message(lambda count: read_exactly(reading, count))
@@ -27,6 +28,12 @@ def serve(reading: int, writing: int) -> None:
             if request["op"] == "load":
                 executor = Executor(vars(run_module(request["source"], request["label"])))
                 reply: dict[str, Any] = {"ok": None}
+            elif request["op"] == "cell":
+                if cells is None:
+                    from course.sandbox.cells import Cells  # brings IPython, which no other request needs
+
+                    cells = Cells()
+                reply = {"ok": cells.run(request["code"])}
             else:
                 reply = {"ok": answer(executor, request)}
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: a learner's function may raise anything

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from course.build import compose, fill, to_json
-from course.catalogue import find_unit
+from course.catalogue import exercises, find_unit
 from course.sandbox.client import probe
 from course.sandbox.terms import REQUIRED
 
@@ -57,6 +57,16 @@ def test_marks_are_what_was_earned(whole):
     assert {learner: row[0] for learner, row in whole.items()} == {
         f"learner-{i:02}": list(MARKS.values())[i % 3] for i in range(LEARNERS)
     }
+
+
+def test_every_solution_gets_full_marks_in_the_sandbox(tmp_path, root):
+    """What passes in a notebook must pass when it is graded: the sandbox may take nothing away that a right answer needs."""
+    done = subprocess.run(command(root / "solutions", tmp_path / "out"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out/grades.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["unit"] for row in rows} == {unit.id for unit in exercises(root)}
+    assert [row for row in rows if row["status"] != "passed"] == []
 
 
 def rows_so_far(out: Path) -> int:

@@ -46,7 +46,7 @@ REFUSED = {
     "files of the host": """
 def attack():
     paths = ["/etc/passwd", "/etc/shadow", "/etc/hostname", "/root/.bashrc", "/home", "/proc/1/environ", "/proc/self/environ", "/proc/1/mem",
-        "/proc/self/mem", "/proc/self/maps", "/sys/kernel", "/dev/mem", "/dev/tty", "/dev/kmsg", "/var/log", "/run", "/bin/sh", "/usr/bin/python3", CHECKOUT]
+        "/proc/self/mem", "/proc/self/maps", "/proc/cpuinfo", "/sys/devices/system/cpu/present", "/sys/kernel", "/dev/mem", "/dev/tty", "/dev/kmsg", "/var/log", "/run", "/bin/sh", "/usr/bin/python3", CHECKOUT]
     return [refused(lambda: os.listdir(p) if os.path.isdir(p) else open(p, "rb").read(20)) for p in paths]
 """,
     "writing outside of its folders": """

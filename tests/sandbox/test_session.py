@@ -36,6 +36,7 @@ def double(x): return 2 * x
 def draw(): return torch.randn(3)
 def helped(): return helper.VALUE
 def echo(*args, **kwargs): return [list(args), kwargs]
+def halve(x): return x.half().float() / 2
 def fails(x):
     y = x + 1
     raise ValueError("first line\\nsecond \\x1b[31mline")
@@ -63,6 +64,7 @@ def test_calls_methods_and_gradients(session):
     assert session.call(Target("helped"), [], {}) == 7, "the import closure is not there"
     sent = [1, 2.5, None, True, "x", [1, (2, 3)], {"a": float("inf")}]
     assert session.call(Target("echo"), sent, {"k": -1}) == [sent, {"k": -1}]
+    assert session.call(Target("halve"), [torch.ones(2)], {}).tolist() == [0.5, 0.5], "half precision asks for the processor"
     net = session.call(Target("Net"), [3], {})
     assert isinstance(net, Remote) and net.type_name == "Net"
     weight = torch.tensor([[1.0, 2.0, 3.0]])
@@ -424,7 +426,9 @@ def look(config, _):
         seen = json.loads(process.stdout.read())
     assert seen["/site/9"] in (["course", "other"], "PermissionError"), seen  # pytest's own folders are closed to others
     assert seen["/site/9/course"] in ([], "PermissionError"), seen
-    assert set(seen["/"]) <= {"dev", "etc", "lib", "lib64", "site", "tmp", "usr", "root", "opt", "home", "var"}, seen["/"]
+    assert set(seen["/"]) <= {"dev", "etc", "lib", "lib64", "site", "tmp", "usr", "root", "opt", "home", "var", "proc", "sys"}, (
+        seen["/"]
+    )
 
 
 def test_an_error_in_an_import_shows_the_learners_line(session, zygote):
