@@ -5,9 +5,11 @@
 One run, one table. All grade the same right answers to the same three small questions (`benchmarks/toy_course`), two processes at a
 time, in alternating rounds, so that a slower minute falls on all of them.
 
-- *bare fork* does nothing but what isolation costs: fork from a process that has imported torch, enter the namespaces, set up Landlock and
-  seccomp, and end. No grader that gives each submission a process of its own can be faster. Ours is timed beside it in the same two
-  processes, from notebook bytes to result.
+- *empty fork* does nothing but what isolation costs: fork from a process that has imported torch, enter the namespaces, set up Landlock and
+  seccomp, and end.
+- *bare fork* also loads the answer and asks the three questions as often as ours does, in the child itself and without a wire: what
+  a grader would do that trusts the submission with the tests, the expected values and the verdict. Ours is timed beside it in the
+  same two processes, from notebook bytes to result.
 - *the whole command* adds starting up, the process pool, the fsynced journal and the reports.
 - nbval, nbgrader and otter execute each notebook in a kernel of its own, without any isolation. Each gets a batch per process, so
   that its own start counts once. They come with `pip install -e '.[benchmarks]'`; without it their rows are left out.
@@ -40,11 +42,13 @@ PROCESSES = 2
 FORKS = 40  # submissions of ours, and bare forks, in a round and process
 KERNELS = 4  # notebooks that the others get in a round and process
 WHOLE = 400  # submissions for the whole command
+FORKED = ("ours", "bare fork", "empty fork")
 QUESTIONS = {
     "softmax": "assert torch.allclose(softmax(x), torch.softmax(x, -1))",
     "cross_entropy": "assert torch.allclose(cross_entropy(x, y), torch.nn.functional.cross_entropy(x, y))",
     "accuracy": "assert torch.allclose(accuracy(x, y), (x.argmax(-1) == y).to(x.dtype).mean())",
 }
+ROUNDS = 4  # as `course.runner` asks each of them
 DATA = "x, y = torch.randn(5, 3, dtype=torch.float64), torch.randint(3, (5,))"
 
 
@@ -70,21 +74,29 @@ def _alternate(path: Path, rounds: int, together: Barrier, results: Any) -> None
     from course.catalogue import find_unit
     from course.grading.grader import Grader, Settings
     from course.grading.submissions import Submission
+    from course.wire import Target
 
     unit, submission = find_unit(UNIT), Submission("learner", UNIT, path)
     with Grader(Settings(seed=0)) as grader:
         row = grader.grade(submission, unit)
         assert row.status == "passed", row.message
         zygote = grader._zygote(unit)
+        checks = [f"        {DATA}\n        {check}" for check in QUESTIONS.values()]
+        verdict = "\n".join(["def verdict():", f"    for _ in range({ROUNDS}):", *checks, f"    return {len(QUESTIONS)}"])
+        trusting = "\n\n".join([*_answers(), verdict])
 
         def grade() -> None:
             assert grader.grade(submission, unit).score == len(QUESTIONS)
 
-        def fork() -> None:
+        def bare() -> None:
+            with zygote.open(trusting) as session:
+                assert session.call(Target("verdict"), [], {}) == len(QUESTIONS)
+
+        def empty() -> None:
             zygote.open("").close()
 
         for _ in range(rounds):
-            for name, action in (("ours", grade), ("bare fork", fork)):
+            for name, action in (("ours", grade), ("bare fork", bare), ("empty fork", empty)):
                 together.wait()
                 started = time.perf_counter()
                 for _ in range(FORKS):
@@ -93,7 +105,7 @@ def _alternate(path: Path, rounds: int, together: Barrier, results: Any) -> None
 
 
 def forks(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds per submission in one process, two at work: of our grader, and of a bare fork."""
+    """Seconds per submission in one process, two at work: of our grader, of a bare fork, and of an empty one."""
     path = folder / "learner.ipynb"
     write_submission(path)
     context = multiprocessing.get_context("spawn")
@@ -101,8 +113,8 @@ def forks(folder: Path, rounds: int) -> dict[str, list[float]]:
     workers = [context.Process(target=_alternate, args=(path, rounds, together, results)) for _ in range(PROCESSES)]
     for worker in workers:
         worker.start()
-    found: dict[str, list[float]] = {"ours": [], "bare fork": []}
-    for _ in range(2 * PROCESSES * rounds):
+    found: dict[str, list[float]] = {title: [] for title in FORKED}
+    for _ in range(len(FORKED) * PROCESSES * rounds):
         name, seconds = results.get()
         found[name].append(seconds)
     for worker in workers:
@@ -128,9 +140,11 @@ def whole_command(folder: Path) -> float:
 
 def _together(commands: Sequence[tuple[Sequence[str], Path]]) -> float:
     """Seconds until all commands, each in its folder, have ended well."""
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # nbgrader calls alembic by its name
+    environment = {**os.environ, "PATH": beside}
     started = time.perf_counter()
     processes = [
-        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for command, folder in commands
     ]
     for process in processes:
@@ -196,9 +210,7 @@ def otter(folder: Path) -> Callable[[], float]:
     """Seconds per notebook of `otter run`, which grades one; the batch goes through one process after another."""
     place = folder / "otter"
     (place / "tests").mkdir(parents=True)
-    cells = []
-    for text in _answers():
-        cells.append(nbformat.v4.new_code_cell(text))
+    cells = [nbformat.v4.new_code_cell(text) for text in _answers()]
     for name, check in QUESTIONS.items():
         case = {"code": f">>> {DATA}\n>>> {check}\n", "hidden": False, "locked": False}
         test = {
@@ -206,7 +218,7 @@ def otter(folder: Path) -> Callable[[], float]:
             "points": 1,
             "suites": [{"cases": [case], "scored": True, "setup": "", "teardown": "", "type": "doctest"}],
         }
-        (place / f"tests/{name}.py").write_text(f"test = {test!r}\n", encoding="utf-8")
+        (place / f"tests/{name}.py").write_text(f"OK_FORMAT = True\ntest = {test!r}\n", encoding="utf-8")
     nbformat.write(nbformat.v4.new_notebook(cells=cells), place / "three.ipynb")
     tool = [sys.executable, "-m", "otter"]
     _together([([*tool, "generate", "--no-environment", "-o", "autograder.zip"], place)])
@@ -219,7 +231,7 @@ def otter(folder: Path) -> Callable[[], float]:
         commands.append(([*tool, "run", "three.ipynb"], own))
     _together(commands)
     result = json.loads((folder / "otter-0/results.json").read_text(encoding="utf-8"))
-    assert sum(test.get("score", 0) for test in result["tests"]) > 0, result
+    assert sum(test.get("score", 0) for test in result["tests"]) == len(QUESTIONS), result
     return lambda: _together(commands)
 
 
@@ -301,9 +313,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         others = {title: make(folder) for title, (module, make) in OTHERS.items() if _installed(module)}
-        seconds: dict[str, list[float]] = {title: [] for title in ("ours", "bare fork", *others)}
+        seconds: dict[str, list[float]] = {title: [] for title in (*FORKED, *others)}
         for _ in range(options.rounds):
-            for title, values in forks(folder, 1).items():
+            for title, values in forks(folder, 3).items():
                 seconds[title] += values
             for title, measure in others.items():
                 seconds[title].append(measure())

@@ -16,6 +16,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import jaxtyping
@@ -146,7 +147,7 @@ def check_signature(
     Dimensions named in the arguments' annotations are bound to the sizes that came, so `Float[Tensor, " B"]` means *this* B.
     """
     try:
-        signature = inspect.signature(function)
+        signature = _signature(function)
         bound = signature.bind(*((None, *args) if skip_self else args), **kwargs)
     except (TypeError, ValueError):
         return ""
@@ -161,6 +162,11 @@ def check_signature(
                 if isinstance(argument, Tensor) and _is_array(part) and isinstance(argument, part):
                     sizes |= _named_sizes(part, argument)
         return "" if _conforms(value, expected) else _spell(expected, sizes)
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def _is_array(annotation: Any) -> bool:

@@ -9,6 +9,7 @@ import types
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ class Case:
     stubs: tuple[str, ...]
     function: Callable[..., None]
     arguments: dict[str, Any]
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """What its function asks for: `impl`, `draw`, or one of `arguments`."""
+        return tuple(inspect.signature(self.function).parameters)
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ ROUNDS = 4  # how often a case asks, each time with other sizes: a slip that hid
 
 def run_case(case: Case, impl: Impl, seed: int) -> Verdict:
     """One verdict: that of the first round that does not pass. A case that takes no `draw` has nothing new to ask."""
-    rounds = ROUNDS if "draw" in inspect.signature(case.function).parameters else 1
+    rounds = ROUNDS if "draw" in case.parameters else 1
     for number in range(rounds):
         verdict = _run_once(case, impl, seed, number)
         if verdict.status != "passed":
@@ -158,7 +164,7 @@ def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
     impl.seed(stream)
     given = {"impl": impl, "draw": Draw(stream), **case.arguments}
     try:
-        case.function(**{name: given[name] for name in inspect.signature(case.function).parameters})
+        case.function(**{name: given[name] for name in case.parameters})
     except ImplementationError as error:
         if error.kind == "NotImplementedError":
             hole = error.message.partition(":")[0]

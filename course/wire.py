@@ -64,7 +64,12 @@ class Executor:
         """Begin a round of questions: seed torch's global generators, which is where an answer's own randomness comes from, and
         let go of the objects of the round before."""
         self._objects.clear()
-        torch.manual_seed(seed)
+        if self._device.type == "cpu":
+            torch.default_generator.manual_seed(
+                seed
+            )  # torch.manual_seed also walks the stack for each kind of accelerator: 1.5 ms
+        else:
+            torch.manual_seed(seed)
 
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call it and return its value. Raises ImplementationError if it raises."""

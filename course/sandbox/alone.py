@@ -17,6 +17,7 @@ def import_all(config: dict[str, Any]) -> None:
 
     torch.manual_seed(0)  # brings in what it needs now, once, instead of in every child
     torch.ones(1).half().float()  # asks what processor this is, which a child cannot see
+    sys.modules["course.sandbox.worker"].rehearse()
     gc.collect()
     gc.freeze()  # a collection in a child would write to every page it shares with us
 
