@@ -21,10 +21,11 @@ LEVELS = 16  # the largest count
 
 @dataclass(frozen=True)
 class Digits:
-    """counts: 0 to 16; images: the same as ink in [0, 1]; labels: 0 to 9."""
+    """counts: 0 to 16; images: the same as ink in [0, 1]; labels: 0 to 9; rows: which of scikit-learn's 1,797 images."""
 
     counts: Float[Tensor, "N 1 8 8"]
     labels: Int[Tensor, " N"]
+    rows: Int[Tensor, " N"]
 
     @property
     def images(self) -> Float[Tensor, "N 1 8 8"]:
@@ -43,4 +44,4 @@ def load(split: str) -> Digits:
     parts = train_test_split(range(len(raw.target)), test_size=450, stratify=raw.target, random_state=0)
     index = parts[0] if split == "train" else parts[1]
     counts = torch.tensor(raw.images[index], dtype=torch.float32).unsqueeze(1)  # (N, 1, 8, 8)
-    return Digits(counts, torch.tensor(raw.target[index], dtype=torch.int64))
+    return Digits(counts, torch.tensor(raw.target[index], dtype=torch.int64), torch.tensor(index, dtype=torch.int64))
