@@ -14,6 +14,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from reference_impl.data import Preview
+
 CLASSES = 10
 SIZE = 8
 LEVELS = 16  # the largest count
@@ -45,3 +47,10 @@ def load(split: str) -> Digits:
     index = parts[0] if split == "train" else parts[1]
     counts = torch.tensor(raw.images[index], dtype=torch.float32).unsqueeze(1)  # (N, 1, 8, 8)
     return Digits(counts, torch.tensor(raw.target[index], dtype=torch.int64), torch.tensor(index, dtype=torch.int64))
+
+
+def preview() -> Preview:
+    """Ten handwritings (rows) of every digit (columns)."""
+    digits = load("train")
+    rows = torch.stack([(digits.labels == digit).nonzero()[:10, 0] for digit in range(CLASSES)], dim=1)
+    return Preview(pictures=digits.images[rows.flatten()])

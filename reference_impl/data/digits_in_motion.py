@@ -33,6 +33,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from reference_impl.data import Preview
 from reference_impl.data import digits as handwritten
 
 DIGITS = 10
@@ -416,5 +417,26 @@ def load(split: str) -> Split:
             voice, template = turn % len(voices), templates[turn % len(templates)]  # 13 and 4 are coprime: all meet
             rows.append((index, digit, pair[1], template, voice * len(pairs) + pairs.index(pair)))
     columns = [torch.tensor(column) for column in zip(*rows, strict=True)]
-    index, labels, places, used, utterances = columns
-    return Split(split, labels, places, source.rows[index], used, utterances, source.images[index])
+    chosen, labels, places, used, utterances = columns
+    return Split(split, labels, places, source.rows[chosen], used, utterances, source.images[chosen])
+
+
+def preview() -> Preview:
+    """Every pair once, those held out too; and a phrase in each voice, the unseen ones last."""
+    seen, unseen = load("train"), load("compositional")
+    pairs = [(digit, place) for place in PLACES for digit in range(DIGITS)]
+    parts = []
+    for digit, place in pairs:
+        split = unseen if (digit, place) in HELD_OUT else seen
+        found = (split.digits == digit) & (split.places == PLACES.index(place))
+        parts.append(split.select(found.nonzero()[:1, 0]))
+    sounds = [
+        (bank.waveforms[row], bank.lengths[row]) for bank in (speech("train"), speech("test")) for row in range(0, len(bank), 37)
+    ]
+    return Preview(
+        pictures=torch.cat([part.images for part in parts]),
+        videos=torch.cat([part.videos for part in parts]),
+        sounds=[waveform[:length] for waveform, length in sounds],
+        rate=RATE,
+        text="\n".join(f"{part.captions[0]} | {part.captions_zh[0]} | {part.phrases[0]}" for part in parts),
+    )
