@@ -351,9 +351,12 @@ def sphinx_judge() -> SphinxJudge:
 
 
 def diversity_ratio(
-    images: Float[Tensor, "N 1 8 8"], labels: Int[Tensor, " N"], real: Float[Tensor, "M 1 8 8"], real_labels: Int[Tensor, " M"]
+    images: Float[Tensor, "N 1 H W"], labels: Int[Tensor, " N"], real: Float[Tensor, "M 1 H W"], real_labels: Int[Tensor, " M"]
 ) -> float:
-    """Mean pairwise distance of generated images within a class, over that of real images. 1 is as varied; 0 is collapsed."""
+    """Mean pairwise distance of generated images within a class, over that of real images. 1 is as varied; 0 is collapsed.
+
+    A class needs two images of each kind. In Digits in Motion it is a pair, `digits * 4 + places`: a digit elsewhere is far away.
+    """
 
     def spread(x: Tensor, y: Tensor) -> float:
         per_class = [torch.pdist(x[y == c].flatten(1)).mean() for c in y.unique()]
