@@ -147,6 +147,20 @@ def read_page(path: Path, root: Path) -> Page:
         raise at(path, f"this {kind} is missing; write it (every question stands in English and in Chinese)", root) from None
     except UnicodeDecodeError as error:
         raise at(path, f"is not UTF-8 text: {error}", root) from None
+    meta, body = split_front_matter(text, path, root)
+    language = 1 if path.name.endswith(".zh.md") else 0
+    keys = {headings[language]: key for key, headings in SECTIONS.items()}
+    sections: dict[str, str] = {}
+    for block in split_sections(body):
+        heading, _, body = block.partition("\n")
+        if heading.strip() not in keys:
+            raise at(path, f"unknown section '## {heading.strip()}'; sections are: {', '.join(keys)}", root)
+        sections[keys[heading.strip()]] = body.strip()
+    return Page(path, meta, sections)
+
+
+def split_front_matter(text: str, path: Path, root: Path) -> tuple[dict[str, Any], str]:
+    """The front matter of the file at `path`, and what follows it. Raises CourseError if there is none, or it is no mapping."""
     match = re.match(r"---\n(.*?)\n---\n(.*)", text, flags=re.DOTALL)
     if not match:
         raise at(path, "has no front matter: it must begin with a block of YAML between two lines of ---", root)
@@ -156,15 +170,7 @@ def read_page(path: Path, root: Path) -> Page:
         raise at(path, f"front matter is not YAML: {' '.join(str(error).split())}", root) from None
     if not isinstance(meta, dict):
         raise at(path, f"front matter must map keys to values, got {type(meta).__name__}", root)
-    language = 1 if path.name.endswith(".zh.md") else 0
-    keys = {headings[language]: key for key, headings in SECTIONS.items()}
-    sections: dict[str, str] = {}
-    for block in split_sections(match[2]):
-        heading, _, body = block.partition("\n")
-        if heading.strip() not in keys:
-            raise at(path, f"unknown section '## {heading.strip()}'; sections are: {', '.join(keys)}", root)
-        sections[keys[heading.strip()]] = body.strip()
-    return Page(path, meta, sections)
+    return meta, match[2]
 
 
 def split_sections(body: str) -> list[str]:

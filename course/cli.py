@@ -374,6 +374,55 @@ def show_audits(audits: list[UnitAudit], accepted: list[Acceptance], bar: float)
         console.print("nothing to audit")
 
 
+@app.command("data")
+def data_sets(
+    name: Annotated[str | None, typer.Argument(help="Only this data set, such as digits; all of them by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a preview into this folder: PNG, GIF, WAV, TXT.")
+    ] = None,
+) -> None:
+    """The data sets of the course: what they are, their size and licence, and a preview."""
+    from course import data
+
+    cards = [data.find_card(name)] if name else data.find_cards()
+    if as_json:
+        typer.echo(json.dumps([card.describe() for card in cards], ensure_ascii=False, indent=2))
+    else:
+        table = Table("data set", "what", "内容", "size", "licence", box=None, header_style="bold")
+        for column in table.columns:
+            column.overflow = "fold"  # Chinese has no spaces to break a line at
+        table.columns[0].no_wrap = True
+        for card in cards:
+            table.add_row(
+                *(
+                    escape(text)
+                    for text in (
+                        card.name,
+                        card.english["what"],
+                        card.chinese["what"],
+                        card.english["size"],
+                        card.english["licence"],
+                    )
+                )
+            )
+        console.print(table)
+        if cards:
+            console.print(f"more about each, also in Chinese: {cards[0].describe()['card'].rpartition('/')[0]}/", highlight=False)
+    if preview is None:
+        return
+    for card in cards:
+        try:
+            written = data.write_preview(card, preview)
+        except data.Absent as absent:
+            if name:
+                raise
+            errors.print(f"no preview of {card.name}: {absent}", markup=False, highlight=False, soft_wrap=True)
+            continue
+        for path in written:
+            (errors if as_json else console).print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
 def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without one, the folder work/.")] = None) -> None:
     """Open JupyterLab on your copies of the exercises (made in work/ on first use)."""

@@ -14,6 +14,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from reference_impl.data import Preview
+
 CLASSES = 10
 SIZE = 8
 LEVELS = 16  # the largest count
@@ -21,10 +23,11 @@ LEVELS = 16  # the largest count
 
 @dataclass(frozen=True)
 class Digits:
-    """counts: 0 to 16; images: the same as ink in [0, 1]; labels: 0 to 9."""
+    """counts: 0 to 16; images: the same as ink in [0, 1]; labels: 0 to 9; rows: which of scikit-learn's 1,797 images."""
 
     counts: Float[Tensor, "N 1 8 8"]
     labels: Int[Tensor, " N"]
+    rows: Int[Tensor, " N"]
 
     @property
     def images(self) -> Float[Tensor, "N 1 8 8"]:
@@ -43,4 +46,11 @@ def load(split: str) -> Digits:
     parts = train_test_split(range(len(raw.target)), test_size=450, stratify=raw.target, random_state=0)
     index = parts[0] if split == "train" else parts[1]
     counts = torch.tensor(raw.images[index], dtype=torch.float32).unsqueeze(1)  # (N, 1, 8, 8)
-    return Digits(counts, torch.tensor(raw.target[index], dtype=torch.int64))
+    return Digits(counts, torch.tensor(raw.target[index], dtype=torch.int64), torch.tensor(index, dtype=torch.int64))
+
+
+def preview() -> Preview:
+    """Ten handwritings (rows) of every digit (columns)."""
+    digits = load("train")
+    rows = torch.stack([(digits.labels == digit).nonzero()[:10, 0] for digit in range(CLASSES)], dim=1)
+    return Preview(pictures=digits.images[rows.flatten()])

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from reference_impl.data import Preview
+
 SYMBOLS = 256  # a token is a byte of UTF-8
 
 
@@ -75,3 +77,9 @@ def load(split: str) -> Documentation:
         paragraphs = topics[name].split("\n\n")
         kept[name] = "\n\n".join(paragraph for paragraph in paragraphs if _words(paragraph) not in seen)
     return Documentation(tuple(kept), tuple(kept.values()))
+
+
+def preview() -> Preview:
+    """The beginning of three topics."""
+    documentation = load("train")
+    return Preview(text="\n\n[...]\n\n".join(text[:1000] for text in documentation.texts[:3]))

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from toy_course import importable_toy, write_toy
 
+from course import cli
 from course.catalogue import Unit, find_unit
 
 
@@ -23,3 +24,18 @@ def toy(tmp_path, monkeypatch) -> Iterator[Path]:
 @pytest.fixture
 def unit(toy) -> Unit:
     return find_unit("toy/sums", toy)
+
+
+@pytest.fixture
+def aigc(monkeypatch, capsys):
+    """Run `aigc` in this process (importing torch in a new one takes seconds): (exit status, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["aigc", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.run()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return call

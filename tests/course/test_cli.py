@@ -9,24 +9,8 @@ import sys
 import pytest
 from toy_course import importable_toy, write_toy
 
-from course import cli
 from course.build import build, compose, fill, to_json
 from course.start import EXAMPLES
-
-
-@pytest.fixture
-def aigc(monkeypatch, capsys):
-    """Run `aigc` in this process (importing torch in a new one takes seconds): (exit status, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["aigc", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.run()
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
