@@ -243,7 +243,8 @@ def closure_of(unit: Unit) -> tuple[dict[str, str], list[str]]:
 
 
 def _third_party(source: str) -> Iterable[str]:
-    for node in ast.walk(ast.parse(source)):
+    """The packages that a module imports when it is imported itself; what a function imports is an extra, or comes when it is called."""
+    for node in ast.parse(source).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         yield from (name for name in names if name.split(".")[0] not in ("reference_impl", *sys.stdlib_module_names))
