@@ -1,26 +1,34 @@
 """One run of the real `aigc grade` over every attack mixed with honest submissions: no mark unearned, none lost, nothing left."""
 
+import contextlib
 import csv
+import itertools
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
+import threading
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from specimens import ALL, STUB, UNIT
+from specimens import ALL, DOOR, HOSTILE_NAMES, STUB, TWINS, UNIT, place
 
 from course.build import compose, fill, to_json
 from course.catalogue import find_unit
 from course.load import filled_cells
+from course.paths import write_atomic
 from course.sandbox.client import probe
 from course.sandbox.terms import REQUIRED
 
 HONEST = 20
+CHANGING = "door-changing"
 CALL_SECONDS = 3
 
 MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
@@ -91,13 +99,52 @@ def census() -> tuple[set[str], set[str]]:
     return processes, set(Path("/proc/self/mounts").read_text().splitlines())
 
 
+def at_the_door(folder: Path, unit) -> dict[str, int]:
+    """What is no notebook, and right notebooks under hostile or double names; learner in the gradebook -> marks earned."""
+    right = to_json(fill(compose(unit, solved=False), answers(unit)[0][0]))
+    earned = {}
+    for name, (make, _) in DOOR.items():
+        make(folder, name, right)
+        earned[name] = 0
+    for raw, shown in HOSTILE_NAMES.items():
+        place(folder, os.fsdecode(raw)).write_text(right, encoding="utf-8")
+        earned[shown] = 6
+    for name in TWINS:
+        place(folder, name).write_text(right, encoding="utf-8")
+        earned[name] = 0
+    return earned
+
+
+@contextlib.contextmanager
+def rewritten_all_the_time(path: Path, texts: list[str]) -> Iterator[None]:
+    """A submission that its author keeps changing while it is graded: at every moment one of `texts`, whole."""
+    done = threading.Event()
+
+    def rewrite() -> None:
+        for text in itertools.cycle(texts):
+            write_atomic(path, text)
+            if done.wait(0.05):
+                return
+
+    write_atomic(path, texts[0])
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory, root):
     unit = find_unit(UNIT, root)
     folder, out = tmp_path_factory.mktemp("class"), tmp_path_factory.mktemp("out") / "results"
-    earned = handed_in(folder, unit)
+    earned = handed_in(folder, unit) | at_the_door(folder, unit)
     before = census()
-    rows = grade(folder, out, "--seed", "7")
+    right, half, _ = (to_json(fill(compose(unit, solved=False), source)) for source, _ in answers(unit)[:3])
+    with rewritten_all_the_time(place(folder, CHANGING), [right, half]):
+        rows = grade(folder, out, "--seed", "7")
     return earned, rows, before, census(), out
 
 
@@ -119,10 +166,36 @@ def test_honest_submissions_get_exactly_what_they_earned(graded):
     assert got == {learner: marks for learner, marks in earned.items() if learner.startswith("honest")}
 
 
+@pytest.mark.parametrize("name", DOOR)
+def test_what_is_no_notebook_is_refused_at_the_door(graded, name):
+    row = graded[1][name]
+    assert (row["score"], row["status"]) == ("0", "refused"), row
+    assert DOOR[name][1] in row["message"], row
+
+
+def test_a_hostile_name_costs_no_mark_and_reaches_no_terminal(graded):
+    _, rows, *_, out = graded
+    assert {shown: rows[shown]["score"] for shown in HOSTILE_NAMES.values()} == dict.fromkeys(HOSTILE_NAMES.values(), "6")
+    files = [path.name for path in (out / "gradescope").iterdir()]
+    assert len(files) == len(set(map(str.lower, files))) == len(rows)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in files), files
+
+
+def test_two_submissions_under_one_name_are_both_refused(graded):
+    for name in TWINS:
+        row = graded[1][name]
+        assert (row["score"], row["status"]) == ("0", "refused") and "two submissions under one name" in row["message"], row
+
+
+def test_a_submission_that_changes_is_graded_as_it_was_read(graded):
+    row = graded[1][CHANGING]
+    assert (row["status"], row["score"]) in (("passed", "6"), ("partial", "3")), "neither of the texts has these marks"
+
+
 def test_every_submission_has_one_row(graded):
     earned, rows, _, _, out = graded
-    assert set(rows) == set(earned)
-    assert len((out / "results.jsonl").read_text().splitlines()) == len(earned)
+    assert set(rows) == {*earned, CHANGING}
+    assert len((out / "results.jsonl").read_text().splitlines()) == len(rows)
     assert {row["isolation"] for row in rows.values() if row["status"] != "refused"} != {""}
 
 
@@ -132,6 +205,27 @@ def test_nothing_is_left_behind(graded):
         assert now <= was, f"{kind} left behind: {sorted(now - was)}"
     assert not list((out.parent / "scratch").iterdir()), "temporary files were left behind"
     assert not Path("/tmp/owned").exists()
+
+
+def test_a_hostile_archive_through_the_same_door(graded, tmp_path, root):
+    unit = find_unit(UNIT, root)
+    right = to_json(fill(compose(unit, solved=False), answers(unit)[0][0]))
+    path = tmp_path / "class.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"ann/{UNIT}.ipynb", right)
+        archive.writestr(f"../../eve/{UNIT}.ipynb", right)
+        link = zipfile.ZipInfo(f"mallory/{UNIT}.ipynb")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, f"../ann/{UNIT}.ipynb")
+        with archive.open(f"bomb/{UNIT}.ipynb", "w") as member:
+            for _ in range(500):
+                member.write(bytes(2**20))
+    rows = grade(path, tmp_path / "out", "--seed", "7", "--jobs", "1")
+    assert rows["ann"]["score"] == "6"
+    for learner, message in (("eve", "leads outside"), ("mallory", "symbolic link"), ("bomb", "is larger than 20 MB")):
+        assert (rows[learner]["score"], rows[learner]["status"]) == ("0", "refused")
+        assert message in rows[learner]["message"], rows[learner]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["class.zip", "out", "scratch"], "something was extracted"
 
 
 def test_seed_repeats_every_verdict(graded, tmp_path, root):
