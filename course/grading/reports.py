@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,32 @@ def write_reports(folder: Path, rows: Iterable[Row]) -> None:
     by_learner: dict[str, list[Row]] = {}
     for row in ordered:
         by_learner.setdefault(row.learner, []).append(row)
+    names = file_names(by_learner)
     for learner, own in by_learner.items():
-        write_atomic(folder / "gradescope" / f"{file_name(learner)}.json", json.dumps(gradescope(own), indent=2) + "\n")
+        write_atomic(folder / "gradescope" / f"{names[learner]}.json", json.dumps(gradescope(own), indent=2) + "\n")
         for row in own:
             if row.feedback:
-                path = folder / "feedback" / file_name(learner) / f"{row.unit}.md"
+                path = folder / "feedback" / names[learner] / f"{row.unit}.md"
                 write_atomic(path, feedback.markdown(learner, row.unit, row.feedback))
 
 
-def file_name(learner: str) -> str:
-    """A learner's name as a file name on any system; names that had to be changed stay distinct by a hash."""
+def file_names(learners: Iterable[str]) -> dict[str, str]:
+    """A file name for each learner, fit for any system; names that had to be changed, or differ in case only, stay distinct by a hash."""
+    plain = {learner: _plain_name(learner) for learner in learners}
+    counts = Counter(name.lower() for name in plain.values())
+    return {
+        learner: name if name == learner and counts[name.lower()] == 1 else f"{name or 'learner'}-{_digest(learner)}"
+        for learner, name in plain.items()
+    }
+
+
+def _plain_name(learner: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner).strip(".")[:60]
-    if plain and plain == learner and plain.lower() not in ("con", "nul", "aux", "prn"):
-        return plain
-    return f"{plain or 'learner'}-{hashlib.sha256(learner.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
+    return f"{plain}_" if plain.lower() in ("con", "nul", "aux", "prn") else plain
+
+
+def _digest(learner: str) -> str:
+    return hashlib.sha256(learner.encode("utf-8", "backslashreplace")).hexdigest()[:8]
 
 
 def gradebook(rows: Iterable[Row]) -> str:

@@ -209,7 +209,7 @@ SECRETS = {
         body(
             "import os",
             "got = []",
-            "for pid in [p for p in (os.listdir('/proc') if os.path.isdir('/proc') else []) if p.isdigit() and int(p) != os.getpid()]:",
+            "for pid in [p for p in range(1, 500) if p != os.getpid()]:",
             "    for name in ('mem', 'environ', 'maps'):",
             "        try: got.append(open(f'/proc/{pid}/{name}', 'rb').read(64))",
             "        except OSError: pass",
