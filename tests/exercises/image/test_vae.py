@@ -208,12 +208,12 @@ def test_walk_of_one_step_is_the_start(impl, draw):
 
 @pytest.mark.stub("VAE.interpolate")
 def test_walk_follows_the_dtype_of_its_ends(impl, draw):
-    B, D, S = draw.size(), draw.size(), draw.size(4, 7)
+    B, D, S = draw.size(), draw.size(), draw.choice((4, 6, 7))  # not 5: float32 holds quarters exactly
     model = impl.VAE(impl.Config(latent=D, channels=2))
     model.double()
     state = draw.like(model.state_dict())
     model.load_state_dict(state)
-    start, end = draw.normal(2, B, D)
+    start, end = draw.normal(2, B, D, scale=3)
     labels = draw.integers(10, (B,))
     steps = [reference_decoder(state, start + (end - start) * i / (S - 1), labels) for i in range(S)]
     hint = "weights in float32 are off by 1e-8 where the latents are in float64"
