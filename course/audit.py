@@ -32,7 +32,7 @@ from course.impl import Impl
 from course.load import impl_from, module_from_source, reference_impl, reference_module, variant_module
 from course.mutate import Mutant, mutants
 from course.runner import Case, Suite, Verdict, fresh_seed, load_suite, run
-from course.source import find_definition, import_closure
+from course.source import find_definition
 
 BAR, MARKED = 0.98, 0.03  # share of mutants that must be killed, and share that may be marked as equivalent
 SEEDS_OF_A_FAKE = 20
@@ -497,9 +497,10 @@ def _acceptance_task(suite: Suite, kind: str, stub: str, name: str, seeds: range
 
 
 def changed_units(units: Iterable[Unit], base: str, root: Path) -> list[Unit]:
-    """Those of which the module, anything it imports, or the tests differ from the git revision `base`, new files included.
+    """Those of which the question, the module or the tests differ from the git revision `base`, new files included.
 
-    Raises CourseError if there is no such revision, or no git.
+    What units share (a module that many import, the assertions, the runner) would bring all of them; a sample of every unit is
+    the better answer to that. Raises CourseError if there is no such revision, or no git.
     """
     commands = [["git", "diff", "--name-only", "--relative", base, "--"], ["git", "ls-files", "--others", "--exclude-standard"]]
     changed: set[Path] = set()
@@ -512,7 +513,7 @@ def changed_units(units: Iterable[Unit], base: str, root: Path) -> list[Unit]:
             reason = " ".join(error.stderr.split())[:200]
             raise CourseError(f"--changed {base}: git cannot compare with it ({reason})") from None
         changed |= {root / line for line in ended.stdout.splitlines()}
-    return [unit for unit in units if changed & {unit.tests, unit.question, *import_closure(unit.module, root)}]
+    return [unit for unit in units if changed & {unit.question, unit.module, unit.tests}]
 
 
 def page(audits: Sequence[UnitAudit], accepted: Sequence[Acceptance], seeds: int, command: str) -> str:

@@ -197,6 +197,7 @@ def test_only_what_changed_is_audited(good, toy):
     git("commit", "-qm", "all")
     assert changed_units([good], "HEAD", toy) == []
     (toy / "README.md").write_text("other")
+    (toy / "reference_impl" / "shared.py").write_text("what no unit owns")
     assert changed_units([good], "HEAD", toy) == []
     good.module.write_text(good.module.read_text() + "# more\n")
     assert changed_units([good], "HEAD", toy) == [good]
