@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: start lab test build gate audit clean
+.PHONY: start lab test build gate audit audit-changed clean
 
 start: $(VENV)/.lab
 	$(BIN)/aigc start
@@ -30,6 +30,19 @@ gate: $(VENV)/.lab
 
 audit: $(VENV)/.lab
 	$(BIN)/aigc audit
+
+# What CI audits. Units of which a file differs from the revision AUDIT_BASE: every mutant, and right variants and fakes on ten
+# new seeds. All units, since what they share may have changed, and since a shallow clone or an archive has no such revision:
+# five mutants a stub, at a bar that a lone survivor among so few does not break.
+AUDIT_BASE ?= HEAD~1
+audit-changed: $(VENV)/.lab
+	@if git rev-parse --quiet --verify "$(AUDIT_BASE)^{commit}" > /dev/null 2>&1; then \
+	  echo "audit of the units that differ from $(AUDIT_BASE)"; \
+	  $(BIN)/aigc audit --changed "$(AUDIT_BASE)" --seeds 10; \
+	else \
+	  echo "git knows no revision $(AUDIT_BASE) here (set AUDIT_BASE to another): only a sample is audited"; \
+	fi
+	$(BIN)/aigc audit --mutants-only --sample 5 --bar 0.9
 
 clean:
 	rm -rf $(VENV)

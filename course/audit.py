@@ -9,10 +9,12 @@ import contextlib
 import difflib
 import gc
 import importlib
+import math
 import multiprocessing
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -30,11 +32,12 @@ from course.impl import Impl
 from course.load import impl_from, module_from_source, reference_impl, reference_module, variant_module
 from course.mutate import Mutant, mutants
 from course.runner import Case, Suite, Verdict, fresh_seed, load_suite, run
-from course.source import find_definition, import_closure
+from course.source import find_definition
 
 BAR, MARKED = 0.98, 0.03  # share of mutants that must be killed, and share that may be marked as equivalent
 SEEDS_OF_A_FAKE = 20
-SHORTEST_LIMIT = 3.0  # seconds; never less than ten times what the reference took
+SHORTEST_LIMIT = 3.0  # seconds of processor time; never less than ten times what the reference took
+PATIENCE = 10  # how much longer than its limit a process may take on the wall clock: the machine may be busy
 MEMORY = 8 * 2**30  # bytes that a mutant may claim besides what it starts with
 
 Report = Callable[[int, int], None]  # how many are done, of how many
@@ -51,7 +54,6 @@ class Result:
     mutant: Mutant
     status: str
     seed: int
-    seconds: float = 0.0
     case: str = ""
     message: str = ""
     broken: str = ""
@@ -93,13 +95,17 @@ class StubAudit:
 
 @dataclass(frozen=True)
 class UnitAudit:
-    """A unit's stubs, and what is wrong in its test file (each problem begins with the file)."""
+    """A unit's stubs, and what is wrong in its test file (each problem begins with the file).
+
+    marks: the share of all its mutants, those that a sample left out included, that are marked as equivalent.
+    """
 
     unit: Unit
     source: str  # of the module, as it was when the mutants were made
     seed: int
     stubs: tuple[StubAudit, ...]
     problems: tuple[str, ...]
+    marks: float
     seconds: float
 
     @property
@@ -121,7 +127,7 @@ class UnitAudit:
 
     def holds(self, bar: float = BAR) -> bool:
         """Whether enough mutants are killed, not too many are marked, and nothing is wrong in the test file."""
-        return self.score >= bar and self.equivalent <= MARKED * self.mutants and not self.problems
+        return self.score >= bar and self.marks <= MARKED and not self.problems
 
     def rows(self) -> list[dict[str, Any]]:
         """As `aigc audit --json` prints it: one object per stub."""
@@ -149,7 +155,8 @@ class Ended:
 def forked(tasks: Sequence[Callable[[], Any]], limits: Sequence[float], jobs: int) -> Iterator[tuple[int, Any]]:
     """Run each task in a forked process of its own, `jobs` at a time: its index and what it returned, or `Ended`, as they end.
 
-    limits: wall-clock seconds per task. The parent must not have computed with torch: threads do not survive a fork.
+    limits: seconds of processor time per task, which do not depend on what else the machine does; a task that only waits is
+    ended too, after `PATIENCE` times as long. The parent must not have computed with torch: threads do not survive a fork.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise CourseError("an audit forks processes, which this system cannot do; run it on Linux, macOS or WSL")
@@ -165,10 +172,10 @@ def forked(tasks: Sequence[Callable[[], Any]], limits: Sequence[float], jobs: in
             while waiting and len(running) < jobs:
                 index = waiting.pop()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(tasks[index], sender), daemon=True)
+                process = context.Process(target=_work, args=(tasks[index], limits[index], sender), daemon=True)
                 process.start()
                 sender.close()
-                running[receiver] = (index, process, time.monotonic() + limits[index])
+                running[receiver] = (index, process, time.monotonic() + PATIENCE * limits[index])
             patience = max(0.0, min(until for _, _, until in running.values()) - time.monotonic())
             ready = {connection for connection in wait(list(running), patience) if isinstance(connection, Connection)}
             for connection, (index, process, until) in list(running.items()):
@@ -178,8 +185,10 @@ def forked(tasks: Sequence[Callable[[], Any]], limits: Sequence[float], jobs: in
                     except EOFError:
                         process.join()
                         outcome = Ended("crashed", f"the process ended with status {process.exitcode}")
+                        if process.exitcode == -signal.SIGXCPU:
+                            outcome = Ended("timeout", f"still running after {limits[index]:.0f} s of processor time")
                 elif time.monotonic() >= until:
-                    outcome = Ended("timeout", f"still running after {limits[index]:.0f} s")
+                    outcome = Ended("timeout", f"still there after {PATIENCE * limits[index]:.0f} s")
                     process.kill()
                 else:
                     continue
@@ -198,8 +207,8 @@ def forked(tasks: Sequence[Callable[[], Any]], limits: Sequence[float], jobs: in
             connection.close()
 
 
-def _work(task: Callable[[], Any], sender: Connection) -> None:
-    """In the child: quiet, with one thread and not all the memory of the machine."""
+def _work(task: Callable[[], Any], limit: float, sender: Connection) -> None:
+    """In the child: quiet, with one thread, `limit` seconds of processor time, and not all the memory of the machine."""
     import resource
 
     import torch
@@ -208,9 +217,16 @@ def _work(task: Callable[[], Any], sender: Connection) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     torch.set_num_threads(1)
+
+    def at_most(kind: int, amount: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (amount if hard == resource.RLIM_INFINITY else min(amount, hard), hard))
+
+    at_most(resource.RLIMIT_CORE, 0)
+    at_most(resource.RLIMIT_CPU, math.ceil(limit))
     if sys.platform == "linux" and not torch.cuda.is_available():  # CUDA reserves more addresses than there is memory
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
+        at_most(resource.RLIMIT_AS, used + MEMORY)
     try:
         outcome = task()
     except CourseError as error:
@@ -257,6 +273,7 @@ def audit_unit(
     found = find_mutants(unit, suite, source, devices=device != "cpu")
     marks = marked(unit, suite, found)
     taken = {stub: _sampled(made, sample, marks.get(stub, {}), seed) for stub, made in found.items()}
+    _import_beforehand(suite, device)
     suite, seconds = _timed(suite, seed, device, jobs)
     work = [(stub, mutant) for stub, made in taken.items() for mutant in made]
     limits = [max(SHORTEST_LIMIT, 10 * seconds[stub]) for stub, _ in work]
@@ -265,7 +282,7 @@ def audit_unit(
     for index, outcome in forked(tasks, limits, jobs):
         stub, mutant = work[index]
         if isinstance(outcome, Ended):
-            outcome = Result(mutant, outcome.status, _own_seed(seed, stub, mutant), limits[index], message=outcome.message)
+            outcome = Result(mutant, outcome.status, _own_seed(seed, stub, mutant), message=outcome.message)
         if isinstance(outcome, Exception):
             raise outcome
         results[index] = replace(outcome, mutant=mutant, marked=mutant.id in marks.get(stub, {}))
@@ -273,7 +290,8 @@ def audit_unit(
             progress(len(results), len(work))
     by_stub = {stub: tuple(results[i] for i, (s, _) in enumerate(work) if s == stub) for stub in unit.stubs}
     stubs = tuple(StubAudit(stub, made) for stub, made in by_stub.items())
-    return UnitAudit(unit, source, seed, stubs, tuple(_problems(unit, stubs)), time.monotonic() - started)
+    share = sum(map(len, marks.values())) / max(1, sum(map(len, found.values())))
+    return UnitAudit(unit, source, seed, stubs, tuple(_problems(unit, stubs)), share, time.monotonic() - started)
 
 
 def cores() -> int:
@@ -293,40 +311,44 @@ def _mutant_task(suite: Suite, stub: str, mutant: Mutant, seed: int, device: str
             module = module_from_source(mutant.source, stub)
         except Exception as error:  # a module that cannot be loaded is rejected before any test
             return Result(mutant, "killed", own, message=f"{type(error).__name__}: {error}")
-        started = time.monotonic()
         verdicts = one_by_one(suite, impl_from(module, suite.unit, device), stub, own)
-        seconds = time.monotonic() - started
         broken = next((f"{v.case.id}: {v.message}" for v in verdicts if v.status == "broken"), "")
         last = verdicts[-1]
         # torch raises NotImplementedError too (softmax of integers), which the runner takes for a stub that is not written.
         status = "killed" if last.status in ("failed", "todo") else "survived"
-        return Result(mutant, status, own, seconds, last.case.id if status == "killed" else "", last.message[:300], broken[:300])
+        return Result(mutant, status, own, last.case.id if status == "killed" else "", last.message[:300], broken[:300])
 
     return task
 
 
-def _timed(suite: Suite, seed: int, device: str, jobs: int) -> tuple[Suite, dict[str, float]]:
-    """The suite with its quickest cases first, and what the cases of each stub take the reference. It must pass them all."""
+def _import_beforehand(suite: Suite, device: str) -> None:
+    """Import what the reference makes torch import only when it is needed (a second's worth for an optimizer), once for all forks."""
 
-    def measure(case: Case) -> Callable[[], tuple[str, str, float, list[str]]]:
-        def task() -> tuple[str, str, float, list[str]]:
-            impl, before = reference_impl(suite.unit, device), set(sys.modules)
-            started = time.monotonic()
+    def task() -> list[str]:
+        before = set(sys.modules)
+        run(suite, reference_impl(suite.unit, device))
+        return [name for name in sys.modules if name not in before]
+
+    for _, outcome in forked([task], [600.0], 1):
+        for name in outcome if isinstance(outcome, list) else ():
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+
+def _timed(suite: Suite, seed: int, device: str, jobs: int) -> tuple[Suite, dict[str, float]]:
+    """The suite with its quickest cases first, and the processor time of each stub's cases on the reference, which must pass all."""
+
+    def measure(case: Case) -> Callable[[], tuple[str, str, float]]:
+        def task() -> tuple[str, str, float]:
+            impl = reference_impl(suite.unit, device)
+            started = time.process_time()
             (verdict,) = run(replace(suite, cases=(case,)), impl, seed=seed)
-            seconds = time.monotonic() - started
-            return verdict.status, verdict.message, seconds, [name for name in sys.modules if name not in before]
+            return verdict.status, verdict.message, time.process_time() - started
 
         return task
 
-    # The first run tells what torch imports only when it is needed (a second's worth for an optimizer); then it is measured.
-    lazy: dict[str, None] = {}
     seconds: dict[str, float] = {}
     tasks = [measure(case) for case in suite.cases]
-    for _, outcome in forked(tasks, [600.0] * len(tasks), jobs):
-        lazy |= dict.fromkeys([] if isinstance(outcome, Ended) else outcome[3])
-    for name in lazy:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
     for index, outcome in forked(tasks, [600.0] * len(tasks), jobs):
         case = suite.cases[index]
         status, message = (outcome.status, outcome.message) if isinstance(outcome, Ended) else outcome[:2]
@@ -431,6 +453,7 @@ def variants_accepted(
     jobs, first = jobs or cores(), fresh_seed() if seed is None else seed
     suite = load_suite(unit)
     reference_module(unit)
+    _import_beforehand(suite, "cpu")
     fakes = min(seeds, SEEDS_OF_A_FAKE)
     rows = [("reference", stub, "", seeds) for stub in unit.stubs]
     rows += [("variant", stub, name, seeds) for stub, table in suite.variants.items() for name in table]
@@ -474,9 +497,10 @@ def _acceptance_task(suite: Suite, kind: str, stub: str, name: str, seeds: range
 
 
 def changed_units(units: Iterable[Unit], base: str, root: Path) -> list[Unit]:
-    """Those of which the module, anything it imports, or the tests differ from the git revision `base`, new files included.
+    """Those of which the question, the module or the tests differ from the git revision `base`, new files included.
 
-    Raises CourseError if there is no such revision, or no git.
+    What units share (a module that many import, the assertions, the runner) would bring all of them; a sample of every unit is
+    the better answer to that. Raises CourseError if there is no such revision, or no git.
     """
     commands = [["git", "diff", "--name-only", "--relative", base, "--"], ["git", "ls-files", "--others", "--exclude-standard"]]
     changed: set[Path] = set()
@@ -489,7 +513,7 @@ def changed_units(units: Iterable[Unit], base: str, root: Path) -> list[Unit]:
             reason = " ".join(error.stderr.split())[:200]
             raise CourseError(f"--changed {base}: git cannot compare with it ({reason})") from None
         changed |= {root / line for line in ended.stdout.splitlines()}
-    return [unit for unit in units if changed & {unit.tests, unit.question, *import_closure(unit.module, root)}]
+    return [unit for unit in units if changed & {unit.question, unit.module, unit.tests}]
 
 
 def page(audits: Sequence[UnitAudit], accepted: Sequence[Acceptance], seeds: int, command: str) -> str:

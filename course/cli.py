@@ -358,9 +358,8 @@ def show_audits(audits: list[UnitAudit], accepted: list[Acceptance], bar: float)
             for result in stub.survivors:
                 console.print(f"\n[bold]{made.unit.id} {stub.stub}[/]: survived, {escape(result.mutant.id)}", highlight=False)
                 console.print(difference(made.source, result.mutant), markup=False, highlight=False, soft_wrap=True)
-        marks = made.equivalent / made.mutants if made.mutants else 0.0
         console.print(
-            f"\n{made.unit.id}: {marks:.1%} marked as equivalent; `aigc audit {made.unit.id} --seed {made.seed}` repeats this",
+            f"\n{made.unit.id}: {made.marks:.1%} marked as equivalent; `aigc audit {made.unit.id} --seed {made.seed}` repeats this",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
     if accepted:

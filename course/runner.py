@@ -173,7 +173,7 @@ def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
                     return Verdict(case, "todo", seed, f"{hole} is not written yet", f"{hole} is not written yet")
                 return Verdict(case, "blocked", seed, f"waits for {hole}", f"waits for {hole}")
         public = f"{error.what} raised {error.kind}" if error.kind else error.message
-        return Verdict(case, "failed", seed, str(error), public, line=error.line)
+        return Verdict(case, "failed", seed, str(error), public, error.hint, error.line)
     except CheckFailure as error:
         return Verdict(case, "failed", seed, str(error), error.public, error.hint)
     except AssertionError as error:

@@ -186,6 +186,7 @@ def raises(kind: type[Exception] = ValueError, *, hint: str = "") -> Iterator[No
     except ImplementationError as error:
         if error.kind == kind.__name__:
             return
+        error.hint = hint
         raise
     raise CheckFailure(f"bad input was accepted, expected a {kind.__name__}", hint=hint)
 

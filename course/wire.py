@@ -41,7 +41,12 @@ class Target:
 
 
 class ImplementationError(AssertionError):
-    """The implementation raised, or is not there. An assertion, since it is the implementation that is wrong, not the test."""
+    """The implementation raised, or is not there. An assertion, since it is the implementation that is wrong, not the test.
+
+    hint: a likely cause, where the test knows one.
+    """
+
+    hint = ""
 
     def __init__(self, what: str, kind: str, message: str, line: str = "") -> None:
         super().__init__(f"{what} raised {kind}: {message}" if kind else message)

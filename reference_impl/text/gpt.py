@@ -249,8 +249,8 @@ def top_k_top_p_filter(
 def sample(logits: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
     """The first token, in the order of ids, at which the cumulated softmax exceeds the uniform number of its row, in [0, 1)."""
     cdf = logits.softmax(dim=-1).cumsum(dim=-1)
-    token = torch.searchsorted(cdf, uniforms[:, None], right=True)  # (B, 1)
-    return torch.minimum(token[:, 0], cdf.argmax(dim=-1))  # rounding must not lead beyond the last token with a probability
+    token = (cdf <= uniforms[:, None]).sum(dim=-1)  # (B,): how many shares end at or before the number
+    return torch.minimum(token, cdf.argmax(dim=-1))  # rounding must not lead beyond the last token with a probability
 
 
 @torch.no_grad()
@@ -269,7 +269,9 @@ def generate(
     """Continue `ids` by `new_tokens`: penalty, temperature, top-k, top-p, then `sample`; temperature 0 takes the likeliest.
 
     uniforms: the random number in [0, 1) of each new token; drawn from `seed` if not given. The model sees the last
-    `model.config.context` tokens. Raises ValueError if the prompt is empty or the temperature is negative.
+    `model.config.context` tokens; the penalty covers all of `ids`, also what has left that window. Logits are taken in float32
+    whatever the precision of the model: in bfloat16, the cumulated probabilities of neighbouring tokens round to the same number.
+    Raises ValueError if the prompt is empty or the temperature is negative.
     """
     if ids.shape[1] == 0 or temperature < 0:
         raise ValueError(f"need a prompt and a temperature of at least 0, got {ids.shape[1]} tokens and {temperature}")

@@ -98,6 +98,7 @@ def test_mark_takes_a_mutant_out_of_the_count(good):
     assert "scale: scale * x.sum(dim=-1) -> x.sum(dim=-1)" not in survivors(made)
     assert made.problems == ()
     assert not made.holds(bar=0), "one mark is more than 3 % of so few mutants"
+    assert audit(good, sample=1).marks == made.marks == 1 / made.mutants, "a sample must not make a mark weigh more"
 
 
 @pytest.mark.parametrize(
@@ -142,12 +143,25 @@ def test_endless_loop_ends_and_counts_as_killed(good, monkeypatch):
 
 
 def test_crashing_process_is_told_from_an_endless_one():
-    tasks = [lambda: os._exit(3), lambda: time.sleep(60), lambda: "fine", lambda: 1 / 0]
-    outcome = dict(forked(tasks, [20, 0.3, 20, 20], jobs=2))
+    def endless():
+        while True:
+            pass
+
+    tasks = [lambda: os._exit(3), lambda: time.sleep(60), lambda: "fine", lambda: 1 / 0, endless]
+    outcome = dict(forked(tasks, [20, 0.1, 20, 20, 0.5], jobs=2))
     assert outcome[2] == "fine"
-    assert [outcome[i].status for i in (0, 1, 3)] == ["crashed", "timeout", "crashed"]
+    assert [outcome[i].status for i in (0, 1, 3, 4)] == ["crashed", "timeout", "crashed", "timeout"]
+    assert "processor time" in outcome[4].message
     assert isinstance(outcome[3], Ended)
     assert "ZeroDivisionError" in outcome[3].message
+
+
+def test_busy_machine_is_no_time_out():
+    def slow():
+        time.sleep(1.5)
+        return "fine"
+
+    assert dict(forked([slow], [0.5], jobs=1)) == {0: "fine"}
 
 
 def test_test_that_crashes_is_reported_and_kills_nothing(good):
@@ -183,6 +197,7 @@ def test_only_what_changed_is_audited(good, toy):
     git("commit", "-qm", "all")
     assert changed_units([good], "HEAD", toy) == []
     (toy / "README.md").write_text("other")
+    (toy / "reference_impl" / "shared.py").write_text("what no unit owns")
     assert changed_units([good], "HEAD", toy) == []
     good.module.write_text(good.module.read_text() + "# more\n")
     assert changed_units([good], "HEAD", toy) == [good]

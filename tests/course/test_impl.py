@@ -222,6 +222,20 @@ def test_a_test_that_crashes_is_told_apart(unit):
     assert verdict.status == "broken"
 
 
+def test_wrong_kind_of_refusal_comes_with_the_hint_of_its_test(unit):
+    from course.runner import Case
+
+    def refusing(impl):
+        with raises(ValueError, hint="check the input first"):
+            impl.total(1)
+
+    module = module_from_source("def total(x):\n    return x + ''\n", "toy")
+    verdict = run_case(Case("refusing", "refusing", ("total",), refusing, {}), impl_from(module, unit), seed=0)
+    assert (verdict.status, verdict.hint) == ("failed", "check the input first")
+    assert "TypeError" in verdict.message
+    assert verdict.line
+
+
 def test_the_same_tests_run_on_another_device(impl):
     module = module_from_source("import torch\ndef f(x):\n    return x + torch.ones(3)\n", "test")
     on_meta = Executor(vars(module), "meta")

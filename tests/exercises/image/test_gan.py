@@ -136,6 +136,18 @@ def test_decay_of_zero_copies_and_of_one_keeps(impl, draw, decay):
 
 
 @pytest.mark.stub("ema_update")
+def test_a_frozen_average_moves_too(impl, draw):
+    config, decay = impl.Config(latent=draw.size(), channels=1), draw.number(0.1, 0.9)
+    averaged, old = player(impl, draw, "Generator", config)
+    model, new = player(impl, draw, "Generator", config)
+    averaged.requires_grad_(False)
+    impl.ema_update(averaged, model, decay)
+    expected = {name: decay * old[name] + (1 - decay) * new[name] if is_weight(name) else new[name] for name in old}
+    hint = "an average is not trained, so its weights may have requires_grad switched off: they move all the same"
+    assert_states(averaged.state_dict(), expected, "the frozen average", hint)
+
+
+@pytest.mark.stub("ema_update")
 def test_average_is_a_model_of_its_own(impl, draw):
     config = impl.Config(latent=draw.size(), channels=1)
     averaged, _ = player(impl, draw, "Generator", config)
@@ -199,7 +211,7 @@ def test_image_comes_from_noise_and_class(impl, draw, mode):
     model, state = player(impl, draw, "Generator", impl.Config(latent=D, channels=draw.size(1, 5)), mode)
     noise, labels = draw.normal(B, D), draw.integers(CLASSES, (B,))
     expected = drawn_by(state, noise, labels, mode == "train")
-    hint = "the noise comes first, then the one-hot class; `input`, `body`, and a sigmoid at the end"
+    hint = "the noise as it came, then the one-hot class; `input`, `body`, and a sigmoid at the end"
     assert_close(model(noise, labels), expected, tolerance=1e-6, hint=hint)
     hint = "pass through `body` once, in the mode that the module is in: that alone moves the running statistics"
     assert_states(model.state_dict(), state, f"the generator after a call in {mode} mode", hint)
@@ -376,7 +388,9 @@ def test_steps_in_a_row_carry_no_gradient_over(impl, draw):
     for _ in range(3):
         batch = game.batch(draw.size(3))
         actual, (expected, _, _) = game.play(batch), game.expect(batch)
-    hint = "clear each player's gradients before its backward pass, and leave both ready to learn in the next step"
+    hint = (
+        "clear gradients before each backward pass, hand them to the optimizer as they come, and leave both players able to learn"
+    )
     assert_states(weights_of(game.discriminator.state_dict()), weights_of(game.d), "the discriminator after three steps", hint)
     assert_states(weights_of(game.generator.state_dict()), weights_of(game.g), "the generator after three steps", hint)
     for name, value in expected.items():
@@ -582,6 +596,7 @@ FAKES = {
         "the margin squared": lambda real, fake: F.relu(1 - real).square().mean() + F.relu(1 + fake).square().mean(),
         "binary cross-entropy": lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
         "least squares": lambda real, fake: (real - 1).square().mean() + (fake + 1).square().mean(),
+        "relativistic": lambda real, fake: F.relu(1 - (real - fake.mean())).mean() + F.relu(1 + (fake - real.mean())).mean(),
         "the real ones left out": lambda real, fake: F.relu(1 + fake).mean() + 1,
         "the fakes detached": lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake.detach()).mean(),
     },
@@ -619,6 +634,7 @@ FAKES = {
             if 0 <= decay <= 1
             else averaged.load_state_dict(model.state_dict()) and refuse()
         ),
+        "frozen weights left out": Edit("old.lerp_(new, 1 - decay)", "old.requires_grad and old.lerp_(new, 1 - decay)"),
         "a gradient recorded": Edit("with torch.no_grad():", "with torch.enable_grad():"),
     },
     "Generator.forward": {
@@ -626,6 +642,7 @@ FAKES = {
         "the class ignored": Edit("onehot], dim=1)", "0 * onehot], dim=1)"),
         "the noise ignored": Edit("[noise, onehot]", "[0 * noise, onehot]"),
         "noise of its own": Edit("[noise, onehot]", "[torch.randn_like(noise), onehot]"),
+        "the truncation trick": Edit("[noise, onehot]", "[noise.clamp(-2, 2), onehot]"),
         "the class before the noise": Edit("[noise, onehot]", "[onehot, noise]"),
         "the noise detached": Edit("[noise, onehot]", "[noise.detach(), onehot]"),
         "no sigmoid": Edit("torch.sigmoid(self.body(hidden))", "self.body(hidden)"),
@@ -664,6 +681,17 @@ FAKES = {
             "    d_loss.backward()\n    discriminator_optimizer.zero_grad()",
         ),
         "real and fake swapped": Edit("real_logits, fake_logits = discriminator", "fake_logits, real_logits = discriminator"),
+        "half of the discriminator's loss": Edit("d_loss = discriminator_loss(", "d_loss = 0.5 * discriminator_loss("),
+        "gradients clipped": Edit(
+            "    generator_optimizer.step()",
+            "    nn.utils.clip_grad_norm_(generator.parameters(), 1.0)\n    generator_optimizer.step()",
+        ),
+        "weights clipped": Edit(
+            "    discriminator_optimizer.step()",
+            "    discriminator_optimizer.step()\n"
+            "    for weight in discriminator.parameters():\n"
+            "        weight.data.clamp_(-0.1, 0.1)",
+        ),
         "cross-entropy": Edit(
             "discriminator_loss(real_logits, fake_logits)", "F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()"
         ),
@@ -724,6 +752,17 @@ def ema_by_state(averaged, model, decay):
     averaged.load_state_dict({k: decay * old[k] + (1 - decay) * new[k] if k in weights else new[k] for k in old})
 
 
+def ema_by_library(averaged, model, decay):
+    if not 0 <= decay <= 1:
+        raise ValueError("decay")
+    average = torch.optim.swa_utils.get_ema_avg_fn(decay)
+    with torch.no_grad():
+        for old, new in zip(averaged.parameters(), model.parameters(), strict=True):
+            old.copy_(average(old, new, 1))
+        for old, new in zip(averaged.buffers(), model.buffers(), strict=True):
+            old.copy_(new)
+
+
 @torch.no_grad()
 def ema_at_once(averaged, model, decay):
     if not 0 <= decay <= 1:
@@ -740,6 +779,21 @@ def forward_by_columns(self, noise, labels):
     by_noise, by_class = self.input.weight[:, : self.config.latent], self.input.weight[:, self.config.latent :]
     hidden = F.linear(noise, by_noise) + by_class.T[labels]
     return self.body(hidden.view(len(hidden), hidden.shape[1] // 4, 2, 2)).sigmoid()
+
+
+def forward_layer_by_layer(self, noise, labels):
+    if list(noise.shape) != [len(labels), self.config.latent]:
+        raise ValueError("noise")
+    rows = []
+    for z, y in zip(noise, labels, strict=True):
+        row = torch.zeros(10, dtype=noise.dtype, device=noise.device)
+        row[y] = 1
+        rows.append(torch.cat([z, row]))
+    x = self.input(torch.stack(rows))
+    x = x.reshape(len(x), -1, 2, 2)
+    for layer in self.body:
+        x = layer(x)
+    return F.sigmoid(x)
 
 
 def forward_by_scatter(self, noise, labels):
@@ -831,9 +885,14 @@ VARIANTS = {
     "ema_update": {
         "by name": ema_by_name,
         "by state_dict": ema_by_state,
+        "the library's average": ema_by_library,
         "all at once": ema_at_once,
     },
-    "Generator.forward": {"by columns": forward_by_columns, "by scatter": forward_by_scatter},
+    "Generator.forward": {
+        "by columns": forward_by_columns,
+        "by scatter": forward_by_scatter,
+        "item by item, layer by layer": forward_layer_by_layer,
+    },
     "train_step": {
         "two passes": STEP + TWO_PASSES,
         "two backward passes": STEP + TWO_BACKWARDS,

@@ -155,7 +155,8 @@ def test_survives_scores_of_ten_thousand(impl, draw, masked):
     expected = torch.stack([(order == rank).float() for rank in best])
     result = impl.attention_weights(q, k, mask) if masked else impl.attention_weights(q, k)
     assert_finite(result, hint="exp(10⁴) is infinite: let torch.softmax subtract the maximum")
-    assert_close(result, expected, hint="a masked score must lie below every real one: −10⁴ does not")
+    hint = "a masked score must lie below every real one (−10⁴ does not), and must do so before the softmax"
+    assert_close(result, expected, hint=hint)
 
 
 @pytest.mark.stub("attention_weights")
@@ -188,7 +189,7 @@ def test_gradient_of_the_weights(impl, draw, masked):
 def test_attention_agrees_with_torch_on_any_shape(impl, draw, axes):
     lead, (T, S, D, E) = [draw.size() for _ in range(axes)], draw.sizes(4, 1, 8)
     q, k, v = draw.normal(*lead, T, D), draw.normal(*lead, S, D), draw.normal(*lead, S, E)
-    hint = "the weights (…, T, S) times the values (…, S, E); E need not be D"
+    hint = "the weights (…, T, S), scaled by the D of queries and keys, times the values (…, S, E); E need not be D"
     assert_close(impl.scaled_dot_product_attention(q, k, v), attend(q, k, v), tolerance=EXACT, hint=hint)
 
 
@@ -238,7 +239,7 @@ def test_sines_and_cosines_alternate(impl, draw):
         [(math.cos if c % 2 else math.sin)(t / 10000 ** ((c - c % 2) / D)) for c in range(D)]  # of channel c at time t
         for t in range(T)
     ]
-    hint = "the sine in channel 2i and the cosine in 2i + 1, both of t / 10000^(2i / D); float32, the first position is 0"
+    hint = "channels 2i and 2i + 1: sine and cosine of t / 10000^(2i / D), where arange(0, D, 2) is 2i already; t from 0; float32"
     assert_close(impl.sinusoidal_positions(T, D), torch.tensor(expected, dtype=torch.float32), hint=hint)
 
 
@@ -302,7 +303,10 @@ def test_a_rotation_keeps_the_length_of_each_pair(impl, draw):
     x, positions = draw.normal(H, T, D, dtype=torch.float32), draw.integers(400, (T,))
     lengths = impl.apply_rotary(x, positions).unflatten(-1, (-1, 2)).norm(dim=-1)
     expected = x.unflatten(-1, (-1, 2)).norm(dim=-1)
-    assert_close(lengths, expected, tolerance=1e-4, hint="cos and sin of ONE angle, with opposite signs on the sines")
+    hint = (
+        "cos and sin of ONE angle, the sines with opposite signs, of the OLD pair: a slice is a view, it changes with its tensor"
+    )
+    assert_close(lengths, expected, tolerance=1e-4, hint=hint)
 
 
 @pytest.mark.stub("apply_rotary")
@@ -475,7 +479,9 @@ def test_step_by_step_with_a_cache_equals_all_at_once(impl, draw, causal, rotary
     cache, start = impl.KVCache(T), 0
     for n in steps:
         part = model(x[:, start : start + n], cache=cache)
-        hint = "attend to all that the cache returns; a step starts at cache.length, read before append() moves it on"
+        hint = (
+            "all that the cache returns is seen, up to a query's own position; a step starts at the cache.length before append()"
+        )
         what = f"the step from {start} to {start + n - 1}"
         assert_close(part, expected[:, start : start + n], tolerance=1e-4, hint=hint, what=what)
         start += n
@@ -528,6 +534,15 @@ def weights_by(scale=None, axis=-1, fill=None, mask_first=True):
     return wrong
 
 
+def renormalised_weights(q, k, mask=None):
+    """Right until the keys that are masked out hold nearly all of the softmax."""
+    w = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+    if mask is None:
+        return w
+    w = w * mask
+    return w / w.sum(-1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
+
+
 def additive_mask_weights(q, k, mask=None):
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
@@ -558,6 +573,20 @@ def half_split_rotary(x, positions):
     angles = positions[:, None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
     (a, b), cos, sin = x.chunk(2, -1), angles.cos(), angles.sin()
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+
+
+def overwritten_rotary(x, positions):
+    """Each pair in place on a copy, of which `even` is only a view: the odd channel is made of an even one already turned."""
+    D = x.shape[-1]
+    if D % 2:
+        raise ValueError
+    angles = positions[:, None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    out = x.clone()
+    even, odd = out[..., 0::2], out[..., 1::2]
+    out[..., 0::2] = even * cos - odd * sin
+    out[..., 1::2] = even * sin + odd * cos
+    return out
 
 
 def shared_memory():
@@ -654,6 +683,7 @@ FAKES = {
         "the mask ignored": lambda q, k, mask=None: weights(q, k),
         "the mask inverted": Edit("masked_fill(~mask", "masked_fill(mask"),
         "masked after the softmax": weights_by(mask_first=False),
+        "masked after the softmax, then divided by the sum": renormalised_weights,
         "masked with zero": weights_by(fill=0.0),
         "masked with −10⁴": weights_by(fill=-1e4),
         "masked with −10⁹, too low for float16": weights_by(fill=-1e9),
@@ -675,6 +705,9 @@ FAKES = {
         "weights transposed": lambda q, k, v, mask=None: weights(q, k, mask).transpose(-2, -1) @ v,
         "keys for values": lambda q, k, v, mask=None: weights(q, k, mask) @ k,
         "no scale": lambda q, k, v, mask=None: attend(q * math.sqrt(q.shape[-1]), k, v, mask),
+        "scaled by the width of the values": lambda q, k, v, mask=None: attend(
+            q * math.sqrt(q.shape[-1] / v.shape[-1]), k, v, mask
+        ),
         "scaled twice": lambda q, k, v, mask=None: attend(q / math.sqrt(q.shape[-1]), k, v, mask),
         "the best key alone": lambda q, k, v, mask=None: (
             F.one_hot(weights(q, k, mask).argmax(-1), k.shape[-2]).to(v.dtype) @ v + 0 * q.sum() + 0 * k.sum()
@@ -689,6 +722,7 @@ FAKES = {
         "cosines first": sinusoids_by(lambda sin, cos: alternate(cos, sin)),
         "sines alone": sinusoids_by(lambda sin, cos: alternate(sin, sin)),
         "base 1000": sinusoids_by(alternate, base=1000.0),
+        "the exponent doubled": sinusoids_by(alternate, base=10000.0**2),  # 2i of an i that goes in steps of two already
         "angles in float32": sinusoids_by(alternate, dtype=torch.float32),
         "positions from 1": Edit("torch.arange(T, dtype=torch.float64)", "torch.arange(1, T + 1, dtype=torch.float64)"),
         "every channel at a speed of its own": lambda T, D, *, device=None: (
@@ -707,6 +741,7 @@ FAKES = {
         "positions taken for a range": Edit("positions[:, None]", "(positions[0] + torch.arange(len(positions)))[:, None]"),
         "every pair at one speed": Edit("* theta", "* torch.ones_like(theta)"),
         "speeds half as steep": Edit("dtype=dtype) / D", "dtype=dtype) / (2 * D)"),
+        "written over its own input": overwritten_rotary,
         "both signs plus": Edit("even * cos - odd * sin", "even * cos + odd * sin"),
         "sinusoids added": lambda x, positions: x + turned(torch.ones_like(x), positions).to(x.dtype),
         "results in halves": Edit(
@@ -725,6 +760,7 @@ FAKES = {
         "the length forgotten": Edit("self.length = end", "pass"),
         "one step at a time": Edit("self.length = end", "self.length += 1"),
         "never full": lambda self, k, v: joined_append(self, k, v, refuse=False),
+        "only the new ones counted": Edit("if end > self.capacity:", "if k.shape[-2] > self.capacity:"),
         "one too many accepted": lambda self, k, v: joined_append(self, k, v, spare=1),
         "exactly full refused": Edit("if end > self.capacity:", "if end >= self.capacity:"),
         "the oldest dropped": sliding_append,
@@ -751,6 +787,10 @@ FAKES = {
         "mask or causal": Edit("mask & past", "mask | past"),
         "causal forgotten when there is a cache": forward_by(
             mask_of=lambda mask, causal, cache, T, S: both(mask, causal if cache is None else None)
+        ),
+        "one key short where there is a cache": Edit(
+            "past = causal_mask(x.shape[1], k.shape[-2], device=x.device)",
+            "past = causal_mask(x.shape[1], k.shape[-2], device=x.device).tril(k.shape[-2] - x.shape[1] - (cache is not None))",
         ),
         "causal aligned to the first keys": forward_by(
             mask_of=lambda mask, causal, cache, T, S: both(
@@ -835,6 +875,14 @@ def triangular_padding_mask(lengths, S):
     if ((lengths < 0) | (lengths > S)).any():
         raise ValueError("a length is out of range")
     return torch.ones(S + 1, S, dtype=torch.bool).tril(-1)[lengths].view(-1, 1, 1, S)
+
+
+def cumulated_padding_mask(lengths, S):
+    """A one marks where the padding begins; from there on the sum is 1."""
+    if lengths.numel() > 0 and (lengths.amin() < 0 or lengths.amax() > S):
+        raise ValueError(f"lengths must lie in 0 to {S}")
+    padding = F.one_hot(lengths, S + 1).cumsum(dim=-1)[:, :S]
+    return (padding == 0).reshape(-1, 1, 1, S)
 
 
 def filled_sinusoids(T, D, *, device=None):
@@ -974,7 +1022,11 @@ VARIANTS = {
         "a comparison of positions": compared_causal_mask,
         "what is not above the diagonal": Edit(".tril(diagonal=S - T)", ".triu(diagonal=S - T + 1).logical_not()"),
     },
-    "padding_mask": {"a loop": looped_padding_mask, "rows of a triangle": triangular_padding_mask},
+    "padding_mask": {
+        "a loop": looped_padding_mask,
+        "rows of a triangle": triangular_padding_mask,
+        "a sum over one-hot rows": cumulated_padding_mask,
+    },
     "attention_weights": {
         "the library, with the identity for values": sdpa_weights,
         "einsum, and −∞ wiped off": infinite_fill_weights,
@@ -1006,6 +1058,7 @@ VARIANTS = {
         "the library": joined_forward,
         "head by head": looped_forward,
         "no helpers": forward_by(),
+        "no mask for a single query": Edit("if self.causal:", "if self.causal and x.shape[1] > 1:"),
     },
 }
 
@@ -1022,6 +1075,9 @@ EQUIVALENT = {
     "apply_rotary": {
         "dtype: torch.arange(0, D, 2, device=x.d… -> torch.arange(0, D, 2, device=x.d… e6ba62": (
             "angles with more digits than asked for; the result is cast back to the dtype of x"
+        ),
+        "dtype: torch.arange(0, D, 2, device=x.device, dtype=dtype) -> torch.arange(0, D, 2, device=x.device)": (
+            "divided by D, whole numbers become float32: for float64 that is what is asked for, and for all else the same numbers"
         ),
     },
     "MultiHeadAttention.forward": {

@@ -215,7 +215,11 @@ def test_token_seen_several_times_is_penalised_once(impl, draw):
 def test_penalty_of_one_changes_nothing(impl, draw):
     B, V = draw.size(), draw.size()
     logits = draw.normal(B, V, dtype=torch.float32)
-    assert_close(impl.apply_repetition_penalty(logits, draw.integers(V, (B, 5)), 1.0), logits, hint="z / 1 = z · 1 = z")
+    assert_close(
+        impl.apply_repetition_penalty(logits, draw.integers(V, (B, 5)), 1.0),
+        logits,
+        hint="z / 1 = z · 1 = z, and no other step may move a logit",
+    )
 
 
 @pytest.mark.stub("apply_repetition_penalty")
@@ -286,7 +290,7 @@ def test_top_p_keeps_the_smallest_set_that_holds_the_mass(impl, draw):
     V = draw.sizes(1, 3, 11)[0]
     logits = draw.normal(1, V, scale=1.5)
     p = mass_within(logits[0].tolist(), draw.integer(0, V - 1))
-    hint = "rank by probability, add up, and stop after the token with which the sum reaches p; that one stays too"
+    hint = "rank, add up, stop after the token with which the sum reaches p, and carry the cut back into the order of ids"
     assert_equal(impl.top_k_top_p_filter(logits, top_p=p), filtered(logits, top_p=p), hint=hint)
 
 
@@ -443,9 +447,6 @@ def test_impossible_tokens_are_never_drawn(impl, draw, number):
     assert_equal(impl.sample(logits, torch.full((B,), u)), expected, hint=hint)
 
 
-# --- generate ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.stub("sample")
 def test_precision_of_the_numbers_need_not_be_that_of_the_logits(impl, draw):
     B, V = draw.size(), draw.size(2)
@@ -454,6 +455,9 @@ def test_precision_of_the_numbers_need_not_be_that_of_the_logits(impl, draw):
     clear = ((cdf - uniforms[:, None]).abs() > 1e-4).all(-1)  # away from the borders, where rounding decides
     expected = (cdf <= uniforms[:, None]).sum(-1)
     assert_equal(impl.sample(logits, uniforms)[clear], expected[clear], hint="uniforms in float64, logits in float32")
+
+
+# --- generate ----------------------------------------------------------------------------------------------------------
 
 
 def random_gpt(impl, draw):
@@ -639,6 +643,27 @@ def test_numbers_of_its_own_come_from_the_seed_alone(impl, draw):
         assert_between(share, 1 / V - 0.12, 1 / V + 0.12, what=f"the {what}, of {V} equally likely ones,", hint=hint)
 
 
+def clear_number(draw, row, seen, **options):
+    """A random number, and the token that it draws from `row` without a close call."""
+    while True:
+        u = random_numbers(draw, 1, 1).item()
+        token, margin = choose(row, seen, u, **options)
+        if margin > MARGIN:
+            return u, token
+
+
+@pytest.mark.stub("generate")
+def test_logits_of_a_bfloat16_model_are_taken_in_float32(impl, draw):
+    V, options = draw.integer(200, 300), {"temperature": draw.number(0.7, 1.3), "repetition_penalty": draw.number(1.1, 1.5)}
+    row, ids = draw.normal(V, dtype=torch.bfloat16, scale=0.5).tolist(), draw.integers(V, (32, 1))
+    uniforms, tokens = zip(*(clear_number(draw, row, seen, **options) for seen in ids.tolist()), strict=True)
+    model = constant_gpt(impl, draw, row)
+    model.bfloat16()
+    actual = impl.generate(model, ids, 1, uniforms=torch.tensor(uniforms)[:, None], **options)
+    hint = "take logits[:, -1].float() first: bfloat16 has 256 steps from ½ to 1, fewer than there are tokens to be told apart"
+    assert_equal(actual[:, 1], torch.tensor(tokens), what="the first new token of each row", hint=hint)
+
+
 @pytest.mark.stub("generate")
 def test_no_new_tokens_leave_the_prompt(impl, draw):
     V, B, T = draw.size(2), draw.size(), draw.size()
@@ -706,6 +731,17 @@ def forward_in_steps(self, x, cache=None):
     return x
 
 
+def forward_with_residuals(self, x, cache=None):
+    residual = x
+    x = self.norm1(x)
+    x = self.attention(x, mask=None, cache=cache)
+    residual = residual + x
+    x = self.norm2(residual)
+    for layer in self.mlp:
+        x = layer(x)
+    return residual + x
+
+
 def forward_by_f(self, x, cache=None):
     residual = x
     h = F.layer_norm(x, x.shape[-1:], self.norm1.weight, self.norm1.bias, self.norm1.eps)
@@ -721,6 +757,11 @@ def post_norm(self, x, cache=None):
 
 def parallel_branches(self, x, cache=None):
     return x + self.attention(self.norm1(x), cache=cache) + self.mlp(self.norm2(x))
+
+
+def norms_on_the_way_out(self, x, cache=None):
+    x = x + self.norm1(self.attention(x, cache=cache))
+    return x + self.norm2(self.mlp(x))
 
 
 def attends_twice(self, x, cache=None):
@@ -766,6 +807,10 @@ def penalty_each_time(logits, ids, penalty):
 
 def penalty_on_all_rows(logits, ids, penalty):
     return penalty_by_gather(logits, ids.flatten().expand(len(ids), -1), penalty)
+
+
+def penalty_on_log_probabilities(logits, ids, penalty):
+    return penalty_by_gather(logits.log_softmax(-1), ids, penalty)
 
 
 def penalty_subtracted(logits, ids, penalty):
@@ -856,6 +901,16 @@ def filter_p_first(logits, top_k=None, top_p=None):
     return filter_by_scatter(filter_by_scatter(logits, None, top_p), top_k)
 
 
+def filter_with_marks_in_sorted_order(logits, top_k=None, top_p=None):
+    """What is to be dropped is found among the sorted logits, and never brought back into the order of ids."""
+    in_range(top_k, top_p)
+    logits = filter_by_scatter(logits, top_k)
+    if top_p is None or top_p == 1:
+        return logits
+    p = logits.softmax(-1).sort(descending=True).values
+    return logits.masked_fill(p.cumsum(-1) - p >= top_p, -INF)
+
+
 def filter_by_single_probability(logits, top_k=None, top_p=None):
     in_range(top_k, top_p)
     logits = filter_by_scatter(logits, top_k)
@@ -890,6 +945,13 @@ def sample_by_counting(logits, uniforms):
     return (cdf <= uniforms[:, None]).sum(-1).minimum(last)
 
 
+def sample_by_searchsorted(logits, uniforms):
+    p = logits.double().softmax(-1)
+    token = torch.searchsorted(p.cumsum(-1), uniforms.double().unsqueeze(1), right=True).squeeze(1)
+    last = p.shape[1] - 1 - (p > 0).flip(1).int().argmax(1)
+    return torch.where(token > last, last, token)
+
+
 def sample_by_argmax_of_exceeding(logits, uniforms):
     p = logits.double().softmax(-1)
     cdf = p.cumsum(-1) / p.sum(-1, keepdim=True)
@@ -903,21 +965,41 @@ def sample_downwards(logits, uniforms):
     return order.gather(1, (cdf <= uniforms[:, None] * cdf[:, -1:]).sum(-1, keepdim=True).clamp(max=order.shape[1] - 1))[:, 0]
 
 
-def generate_without_cache(
-    model, ids, new_tokens, *, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0, uniforms=None, seed=0
-):
-    if temperature < 0 or ids.shape[1] < 1:
-        raise ValueError("need a prompt and a temperature of at least 0")
-    if uniforms is None:
-        uniforms = torch.rand(new_tokens, len(ids), generator=torch.Generator().manual_seed(seed)).T.to(ids.device)
-    for u in uniforms.T:
-        logits = penalty_by_gather(model(ids[:, -model.config.context :])[:, -1], ids, repetition_penalty)
-        if temperature > 0:
-            token = sample_by_counting(filter_by_comparison(logits / temperature, top_k, top_p), u)
-        else:
-            token = logits.max(dim=1).indices
-        ids = torch.hstack([ids, token.unsqueeze(1)])
-    return ids
+def generate_by(last_logits):
+    """Decoding by `last_logits(model, ids, caches)`, the logits (B, V) after the last token."""
+
+    def generate(
+        model, ids, new_tokens, *, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0, uniforms=None, seed=0
+    ):
+        if temperature < 0 or ids.shape[1] < 1:
+            raise ValueError("need a prompt and a temperature of at least 0")
+        if uniforms is None:
+            uniforms = torch.rand(new_tokens, len(ids), generator=torch.Generator().manual_seed(seed)).T.to(ids.device)
+        caches = model.new_caches()
+        for u in uniforms.T:
+            logits = penalty_by_gather(last_logits(model, ids, caches).float(), ids, repetition_penalty)
+            if temperature > 0:
+                token = sample_by_counting(filter_by_comparison(logits / temperature, top_k, top_p), u)
+            else:
+                token = logits.max(dim=1).indices
+            ids = torch.hstack([ids, token.unsqueeze(1)])
+        return ids
+
+    return generate
+
+
+def logits_of_the_window(model, ids, caches):
+    return model(ids[:, -model.config.context :])[:, -1]
+
+
+def logits_from_a_sliding_cache(model, ids, caches):
+    """Once the cache is full, its oldest keys make room, and the newest token stands at the last position again."""
+    context = model.config.context
+    unseen = ids[:, -context:] if caches[0].length == 0 else ids[:, -1:]
+    for cache in caches:
+        if cache.length == context:
+            cache.keys, cache.values, cache.length = cache.keys.roll(-1, 2), cache.values.roll(-1, 2), context - 1
+    return model(unseen, caches)[:, -1]
 
 
 def generate_into_room(
@@ -932,7 +1014,7 @@ def generate_into_room(
     out = torch.cat([ids, ids.new_zeros(B, new_tokens)], dim=1)
     for n in range(T, T + new_tokens):
         start = max(0, n - model.config.context)
-        logits = model(out[:, start:n], model.new_caches())[:, -1].detach() / (temperature or 1.0)
+        logits = model(out[:, start:n], model.new_caches())[:, -1].double() / (temperature or 1.0)
         logits = filter_by_scatter(penalty_by_bincount(logits, out[:, :n], repetition_penalty), top_k, top_p)
         out[:, n] = sample_by_argmax_of_exceeding(logits, uniforms[:, n - T]) if temperature else logits.argmax(1)
     return out
@@ -956,6 +1038,11 @@ FAKES = {
         "a log-likelihood, not its negative": Edit("return (nll", "return -(nll"),
         "any shape accepted": Edit("logits.shape[:-1] != targets.shape", "False"),
         "detached": Edit("logits.gather", "logits.detach().gather"),
+        "labels smoothed": lambda logits, targets, ignore_index=-100: (
+            0.9 * checked_loss(logits, targets, ignore_index)
+            - 0.1 * (logits.log_softmax(-1).mean(-1)[targets != ignore_index]).mean()
+        ),
+        "the perplexity": lambda logits, targets, ignore_index=-100: checked_loss(logits, targets, ignore_index).exp(),
     },
     "Block.forward": {
         "post-norm": post_norm,
@@ -967,6 +1054,7 @@ FAKES = {
         ),
         "no norm before the network": Edit("self.mlp(self.norm2(x))", "self.mlp(x)"),
         "both branches in parallel": parallel_branches,
+        "norms on the way out": norms_on_the_way_out,
         "the cache ignored": Edit("cache=cache", "cache=None"),
         "the cache fed twice": attends_twice,
         "the residual detached": Edit("x = x + self", "x = x.detach() + self"),
@@ -983,6 +1071,7 @@ FAKES = {
         "the last token only": Edit("scatter(1, ids, True)", "scatter(1, ids[:, -1:], True)"),
         "the unseen penalised": Edit("torch.where(seen, penalised, logits)", "torch.where(seen, logits, penalised)"),
         "subtracted": penalty_subtracted,
+        "on log-probabilities": penalty_on_log_probabilities,
         "any penalty accepted": Edit("penalty <= 0", "False"),
         "no encouragement accepted": Edit("penalty <= 0", "penalty < 1"),
         "nothing done": lambda logits, ids, penalty: logits,
@@ -1005,6 +1094,7 @@ FAKES = {
         "p before k": filter_p_first,
         "p of single probabilities": filter_by_single_probability,
         "cumulated in the order of ids": filter_in_order_of_ids,
+        "marks left in sorted order": filter_with_marks_in_sorted_order,
         "cumulated logits": Edit("ranked.softmax(dim=-1)", "ranked"),
         "one threshold for all rows": Edit("amin(dim=-1, keepdim=True)", "amin()"),
         "p = 1 loses the tail": Edit(" if top_p < 1 else p >= 0", ""),
@@ -1019,12 +1109,15 @@ FAKES = {
         "the likeliest": lambda logits, uniforms: logits.argmax(-1),
         "multinomial": lambda logits, uniforms: torch.multinomial(logits.softmax(-1), 1)[:, 0],
         "no softmax": Edit("logits.softmax(dim=-1)", "logits"),
-        "one number for all rows": Edit("uniforms[:, None]", "uniforms[:1, None].expand(len(logits), 1)"),
+        "one number for all rows": Edit("uniforms[:, None]", "uniforms[:1, None]"),
         "the token before": lambda logits, uniforms: (sample_by_counting(logits, uniforms) - 1).clamp(min=0),
         "the token after": lambda logits, uniforms: (sample_by_counting(logits, uniforms) + 1).clamp(max=logits.shape[1] - 1),
-        "reached, not exceeded": Edit("right=True", "right=False"),
+        "reached, not exceeded": Edit("cdf <= ", "cdf < "),
         "in the order of probability": sample_downwards,
         "from the other end": Edit("uniforms[:, None]", "(1 - uniforms[:, None])"),
+        "the first token where none exceeds": lambda logits, uniforms: (
+            (logits.softmax(-1).cumsum(-1) > uniforms[:, None]).int().argmax(-1)
+        ),
         "nothing against rounding": lambda logits, uniforms: (logits.softmax(-1).cumsum(-1) <= uniforms[:, None]).sum(-1),
         "clamped to a token that may be impossible": lambda logits, uniforms: (
             (logits.softmax(-1).cumsum(-1) <= uniforms[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
@@ -1059,6 +1152,8 @@ FAKES = {
         "the first row's numbers for all": Edit("uniforms[:, n]", "uniforms[:1, n].expand(len(ids))"),
         "numbers of its own": Edit("uniforms[:, n]", "torch.rand(len(ids))"),
         "the prompt left out": Edit("return ids", "return ids[:, ids.shape[1] - new_tokens :]"),
+        "a cache that slides": generate_by(logits_from_a_sliding_cache),
+        "logits left in bfloat16": Edit(".float()", ""),
         "one token too many": Edit("range(new_tokens)", "range(new_tokens + 1)"),
         "the seed ignored": Edit("manual_seed(seed)", "manual_seed(0)"),
         "the global generator": Edit(", generator=torch.Generator().manual_seed(seed)", ""),
@@ -1084,7 +1179,7 @@ VARIANTS = {
     "Block.forward": {
         "in steps": forward_in_steps,
         "by F": forward_by_f,
-        "two sums": Edit("return x + self.mlp(self.norm2(x))", "h = self.mlp(self.norm2(x))\n        return h + x"),
+        "residuals kept aside": forward_with_residuals,
     },
     "apply_repetition_penalty": {
         "counted": penalty_by_bincount,
@@ -1099,11 +1194,11 @@ VARIANTS = {
     },
     "sample": {
         "a loop": sample_by_loop,
-        "counted": sample_by_counting,
+        "the library's binary search": sample_by_searchsorted,
         "argmax of a comparison": sample_by_argmax_of_exceeding,
     },
     "generate": {
-        "without a cache": generate_without_cache,
+        "without a cache": generate_by(logits_of_the_window),
         "into room taken beforehand": generate_into_room,
         "a fresh cache every time": Edit(
             "model(ids[:, caches[0].length :], caches) if fits", "model(ids, model.new_caches()) if fits"
@@ -1123,9 +1218,6 @@ EQUIVALENT = {
             "they differ only where the mass before a token equals p to the last bit, and there rounding decides"
         ),
         "constant: p >= 0 -> p >= -1": "a probability is never negative: both keep all",
-    },
-    "sample": {
-        "constant: token[:, 0] -> token[:, -1]": "that axis has one entry, first and last",
     },
     "generate": {
         "dtype: logits[:, -1].float -> logits[:, -1].double": "more digits of the same logits; ties apart, the same tokens",
