@@ -108,7 +108,8 @@ class Grader:
                 third_party += NOTEBOOK_PACKAGES
             seconds = self.settings.call_seconds
             limits = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
-            self._zygotes[unit.id] = Zygote(preload, third_party, isolation=self.settings.isolation, limits=limits)
+            data = {name: unit.root / Path(*name.split(".")) for name in preload if name == "reference_impl.data"}
+            self._zygotes[unit.id] = Zygote(preload, third_party, data=data, isolation=self.settings.isolation, limits=limits)
         return self._zygotes[unit.id]
 
     def _open(self, unit: Unit, source: str) -> Session:

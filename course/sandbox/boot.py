@@ -12,16 +12,20 @@ import types
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
+from pathlib import Path
 from typing import Any
 
 OWN = frozenset({"course", "reference_impl", "tests", "questions", "solutions", "notebooks", "benchmarks"})
 
 
 class Sources:
-    """Imports modules from texts. A name of the course that was not sent does not exist, wherever a disk may hold it."""
+    """Imports modules from texts. A name of the course that was not sent does not exist, wherever a disk may hold it.
 
-    def __init__(self, modules: dict[str, str]) -> None:
-        self.modules = dict(modules)
+    folders: package -> where the data files lie that it reads by `importlib.resources`.
+    """
+
+    def __init__(self, modules: dict[str, str], folders: dict[str, str]) -> None:
+        self.modules, self.folders = dict(modules), dict(folders)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -44,6 +48,19 @@ class Sources:
     def get_source(self, name: str) -> str:
         return self.modules.get(name, "")
 
+    def get_resource_reader(self, name: str) -> "Folder | None":
+        return Folder(self.folders[name]) if name in self.folders else None
+
+
+class Folder:
+    """What `importlib.resources` asks for the files of a package."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def files(self) -> Path:
+        return Path(self._path)
+
 
 def read_exactly(descriptor: int, count: int) -> bytes:
     """`count` bytes of a file descriptor. Raises EOFError if it ends before."""
@@ -65,7 +82,7 @@ def start() -> None:
         for descriptor in (0, 1):
             msvcrt.setmode(descriptor, os.O_BINARY)
     sent: dict[str, Any] = json.loads(read_exactly(0, int.from_bytes(read_exactly(0, 8), "big")))
-    importer = Sources(sent["modules"])
+    importer = Sources(sent["modules"], sent["config"].get("folders", {}))
     sys.meta_path.insert(0, importer)
     module, function = sent["main"].split(":")
     getattr(importlib.import_module(module), function)(sent["config"], importer)

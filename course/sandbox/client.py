@@ -369,7 +369,8 @@ class _Spawned:
 class Zygote:
     """A sandbox for one unit. A context manager. For one thread at a time.
 
-    preload: sources of the modules that the unit imports from the course, by name; third_party: other modules to import beforehand.
+    preload: sources of the modules that the unit imports from the course, by name; third_party: other modules to import beforehand;
+    data: of packages among these, the folder in which the files lie that they read (its subfolders without Python code are seen).
     isolation: "strict" (all of `isolation.REQUIRED`, or IsolationError) or "reduced" (see REDUCED).
     in_force: each layer, "on" or why it is off. description: that in one line. alive: False once the zygote was found dead, which no
     submission can bring about: what ran in it is to be graded again.
@@ -378,7 +379,13 @@ class Zygote:
     _can_fork = sys.platform == "linux"  # elsewhere a fork after such imports is not to be relied on
 
     def __init__(
-        self, preload: dict[str, str], third_party: list[str], *, isolation: str = "strict", limits: Limits | None = None
+        self,
+        preload: dict[str, str],
+        third_party: list[str],
+        *,
+        data: Mapping[str, Path] | None = None,
+        isolation: str = "strict",
+        limits: Limits | None = None,
     ) -> None:
         if isolation not in ("strict", "reduced"):
             raise CourseError(f"isolation is 'strict' or 'reduced', got {isolation!r}")
@@ -389,10 +396,15 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         paths, site = library_paths()
+        folders: dict[str, str] = {}
+        for number, (package, folder) in enumerate((data or {}).items()):
+            inside = [entry for entry in folder.iterdir() if entry.is_dir() and not any(entry.glob("*.py"))]
+            folders[package] = f"/data/{number}" if isolation == "strict" else str(folder)
+            paths += [(str(entry), f"/data/{number}/{entry.name}") for entry in inside]
         seen = [place for path, place in paths if path in site] if isolation == "strict" else site
         self._config = {
             "strict": isolation == "strict", "paths": paths, "masks": masked(paths, site), "sys_path": seen,
-            "third_party": third_party, "preload": list(preload),
+            "third_party": third_party, "preload": list(preload), "folders": folders,
         }  # fmt: skip
         self._modules = _own_sources() | preload
         if isolation == "strict":

@@ -435,3 +435,29 @@ def test_an_error_in_an_import_shows_the_learners_line(session, zygote):
     with zygote.open("def look():\n    import tests.secret") as opened, pytest.raises(ImplementationError) as caught:
         opened.call(Target("look"), [], {})
     assert caught.value.line == "in look: import tests.secret", caught.value.line
+
+
+def test_a_package_reads_its_data_and_nothing_beside_it(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "a.txt").write_text("heard")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "secret.py").write_text("SECRET = 1")
+    (tmp_path / "beside.txt").write_text("secret")
+    os.chmod(tmp_path, 0o755)
+    source = """
+from importlib.resources import files
+def read(*names):
+    path = files("reference_impl.data")
+    for name in names: path = path / name
+    return path.read_text()
+def write():
+    (files("reference_impl.data") / "sounds" / "b.txt").write_text("mine")
+"""
+    preload = {"reference_impl": "", "reference_impl.data": "", "reference_impl.data.sounds": ""}
+    with Zygote(preload, ["torch"], data={"reference_impl.data": tmp_path}) as zygote, zygote.open(source) as session:
+        assert session.call(Target("read"), ["sounds", "a.txt"], {}) == "heard"
+        for names in (["beside.txt"], ["code", "secret.py"]):
+            with pytest.raises(ImplementationError, match=r"FileNotFoundError|PermissionError"):
+                session.call(Target("read"), names, {})
+        with pytest.raises(ImplementationError, match=r"OSError|PermissionError"):
+            session.call(Target("write"), [], {})
