@@ -148,7 +148,7 @@ def test_crashing_process_is_told_from_an_endless_one():
             pass
 
     tasks = [lambda: os._exit(3), lambda: time.sleep(60), lambda: "fine", lambda: 1 / 0, endless]
-    outcome = dict(forked(tasks, [20, 0.1, 20, 20, 0.5], jobs=2))
+    outcome = dict(forked(tasks, [20, 0.1, 20, 20, 3], jobs=2))
     assert outcome[2] == "fine"
     assert [outcome[i].status for i in (0, 1, 3, 4)] == ["crashed", "timeout", "crashed", "timeout"]
     assert "processor time" in outcome[4].message
