@@ -17,6 +17,7 @@ import nbformat
 
 from course.catalogue import SECTIONS, Unit, find_units
 from course.errors import CourseError, at
+from course.lint import lint_text
 from course.paths import write_atomic
 from course.runner import load_suite
 from course.source import Segment, cut_holes, find_definition, import_closure, owner, parse_module
@@ -29,7 +30,7 @@ def lint(unit: Unit) -> None:
     """Refuse a unit whose authored files do not fit together. Raises CourseError that names the file."""
     for language, page in enumerate(unit.pages.values()):
         for key, headings in SECTIONS.items():
-            if (key == "hints" and unit.is_concept) or (key == "cards" and key not in page.sections):
+            if key == "hints" and unit.is_concept:
                 continue
             if not page.sections.get(key):
                 raise at(page.path, f"section '## {headings[language]}' is missing or empty", unit.root)
@@ -45,8 +46,13 @@ def lint(unit: Unit) -> None:
         if len(page.cards) != len(unit.pages["en"].cards):
             raise at(page.path, f"has {len(page.cards)} flashcards, the other language {len(unit.pages['en'].cards)}", unit.root)
         lint_links(page.path, unit.root)
-    if unit.is_concept:
-        return
+    if not unit.is_concept:
+        lint_code(unit)
+    lint_text(unit)
+
+
+def lint_code(unit: Unit) -> None:
+    """Refuse a module or tests that do not fit the question. Raises CourseError that names the file."""
     if not unit.module.is_file():
         raise at(unit.question, f"names stubs, but {unit.describe()['module']} does not exist", unit.root)
     source = unit.module.read_text(encoding="utf-8")

@@ -13,7 +13,9 @@ from course.errors import CourseError, at
 from course.paths import root as course_root
 
 ID = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
-SYLLABUS = re.compile(r"[PCQBTS][1-9][0-9]?")
+# The items that the course has to cover, by the letter of their codes: P1 to P5, C1 to C30, and so on.
+SYLLABUS = {"P": 5, "C": 30, "Q": 30, "B": 19, "T": 9, "S": 2}
+CODES = tuple(f"{letter}{number}" for letter, last in SYLLABUS.items() for number in range(1, last + 1))
 
 # Section key -> heading in English and in Chinese, in the order in which they stand.
 SECTIONS = {
@@ -212,7 +214,7 @@ def read_unit(path: Path, root: Path) -> Unit:
     if not 1 <= meta["difficulty"] <= 5 or not 1 <= meta["frequency"] <= 3:
         raise at(path, "difficulty goes from 1 to 5 and frequency from 1 to 3", root)
     for code in meta["syllabus"]:
-        if not isinstance(code, str) or not SYLLABUS.fullmatch(code):
+        if code not in CODES:
             raise at(path, f"{code!r} is not a syllabus code such as C2 or B16", root)
     chinese = read_page(path.with_suffix(".zh.md"), root)
     for key in expected.keys() - {"title"}:
@@ -252,3 +254,29 @@ def find_unit(name: str, root: Path | None = None) -> Unit:
 def exercises(root: Path | None = None) -> list[Unit]:
     """The units that have code: all but the concept questions."""
     return [unit for unit in find_units(root) if not unit.is_concept]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One code of the syllabus and the units that cover it, none where they are still to come."""
+
+    code: str
+    units: tuple[Unit, ...]
+
+    @property
+    def state(self) -> str:
+        """`exercise` if a unit with code covers it, `question` if only a concept question does, else `to come`."""
+        if not self.units:
+            return "to come"
+        return "question" if all(unit.is_concept for unit in self.units) else "exercise"
+
+    def describe(self) -> dict[str, Any]:
+        """The item as `aigc list --syllabus --json` prints it."""
+        keys = ("id", "title", "title_zh", "question", "question_zh", "notebook")
+        units = [{key: unit.describe()[key] for key in keys} for unit in self.units]
+        return {"code": self.code, "state": self.state, "units": units}
+
+
+def syllabus(units: list[Unit]) -> list[Item]:
+    """Every code of the syllabus, in its order, with the units that cover it."""
+    return [Item(code, tuple(unit for unit in units if code in unit.syllabus)) for code in CODES]

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from course import paths
-from course.catalogue import Unit, exercises, find_unit, find_units
+from course.catalogue import Item, Unit, exercises, find_unit, find_units, syllabus
 from course.errors import CourseError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ errors = Console(stderr=True)
 
 USAGE, FAILED = 2, 1
 UnitName = Annotated[str, typer.Argument(help="A unit's id, such as image/vae, or its last part where that is enough.")]
+SHADES = {"exercise": "green", "question": "green", "to come": "dim"}
 STYLES = {"passed": "green", "failed": "red", "todo": "yellow", "blocked": "yellow", "absent": "dim"}
 
 
@@ -50,9 +51,15 @@ def main(context: typer.Context) -> None:
 def list_units(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
     ids: Annotated[bool, typer.Option("--exercises", help="Only the ids of the units with code, one a line.")] = False,
+    by_code: Annotated[bool, typer.Option("--syllabus", help="Every code of the syllabus, and what covers it.")] = False,
 ) -> None:
     """The units of the course."""
     units = find_units()
+    if by_code:
+        if ids:
+            raise CourseError("--exercises and --syllabus are two different lists: choose one")
+        list_syllabus(syllabus(units), as_json)
+        return
     if ids:
         for unit in exercises():
             typer.echo(unit.id)
@@ -65,6 +72,26 @@ def list_units(
         stars = "★" * unit.difficulty + "☆" * (5 - unit.difficulty)
         table.add_row(unit.id, unit.title, unit.title_zh, stars, " ".join(unit.syllabus), ", ".join(unit.stubs))
     console.print(table)
+
+
+def list_syllabus(items: list[Item], as_json: bool) -> None:
+    """Code, question, unit and state, a row for each unit that covers a code; then how much is still to come."""
+    if as_json:
+        typer.echo(json.dumps([item.describe() for item in items], ensure_ascii=False, indent=2))
+        return
+    table = Table("code", "question", "问题", "unit", "state", box=None, header_style="bold")
+    table.columns[0].no_wrap = True
+    table.columns[2].overflow = "fold"
+    for item in items:
+        state = f"[{SHADES[item.state]}]{item.state}[/]"
+        for number, unit in enumerate(item.units):
+            first = (item.code, state) if number == 0 else ("", "")
+            table.add_row(first[0], escape(unit.title), escape(unit.title_zh), unit.id, first[1])
+        if not item.units:
+            table.add_row(item.code, "—", "—", "—", state)
+    console.print(table)
+    counts = {state: sum(item.state == state for item in items) for state in SHADES}
+    console.print(f"{len(items)} codes: " + ", ".join(f"{n} {state}" for state, n in counts.items()), highlight=False)
 
 
 @app.command()

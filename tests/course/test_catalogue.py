@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from course.catalogue import find_unit, find_units
+from course.catalogue import CODES, find_unit, find_units, syllabus
 from course.errors import CourseError
 
 KEYS = [
@@ -59,6 +59,7 @@ def test_concept_question_has_no_files_of_code(toy):
         ("sums.md", "difficulty: 1", "difficulty: 9", "difficulty goes from 1 to 5"),
         ("sums.md", "difficulty: 1", "difficulty: high", "needs difficulty: a int, got 'high'"),
         ("sums.md", "[B11]", "[XX]", "'XX' is not a syllabus code"),
+        ("sums.md", "[B11]", "[B20]", "'B20' is not a syllabus code"),
         ("sums.md", "---\ntitle", "title", "has no front matter"),
         ("sums.md", "[B11]", "[B11", "front matter is not YAML"),
         ("sums.md", "## Question", "## Frage", "unknown section '## Frage'"),
@@ -98,3 +99,45 @@ def test_flashcards_are_paragraphs_with_a_bold_front(toy):
     path.write_text(path.read_text(encoding="utf-8") + cards, encoding="utf-8")
     expected = [("What is a sum?", "All terms, added."), ("And of none?", "0, **always**.")]
     assert find_unit("sums", toy).pages["en"].cards == expected
+
+
+def test_the_syllabus_names_every_code_once_and_what_is_to_come(toy, aigc):
+    assert len(CODES) == len(set(CODES)) == 95
+    covered = {item.code: item for item in syllabus(find_units(toy)) if item.units}
+    assert list(covered) == ["B11"] and covered["B11"].state == "exercise"
+    listed = json.loads(aigc("list", "--syllabus", "--json")[1])
+    assert [entry["code"] for entry in listed] == list(CODES)
+    assert {entry["state"] for entry in listed} == {"exercise", "to come"}
+    b11 = next(entry for entry in listed if entry["code"] == "B11")
+    assert [unit["id"] for unit in b11["units"]] == ["toy/sums"] and b11["units"][0]["title_zh"] == "求和"
+    status, out, _ = aigc("list", "--syllabus")
+    assert status == 0 and "95 codes: 1 exercise, 0 question, 94 to come" in out
+    assert aigc("list", "--syllabus", "--exercises")[0] == 2
+
+
+def test_concept_codes_of_the_syllabus_are_covered(root):
+    state = {item.code: item.state for item in syllabus(find_units(root))}
+    wanted = [
+        "P1",
+        "P2",
+        "P3",
+        "P4",
+        "P5",
+        "Q1",
+        "B1",
+        "B2",
+        "B3",
+        "B4",
+        "B5",
+        "B6",
+        "B10",
+        "B13",
+        "B15",
+        "T5",
+        "T6",
+        "T7",
+        "T8",
+        "T9",
+        "S2",
+    ]
+    assert [code for code in wanted if state[code] == "to come"] == []

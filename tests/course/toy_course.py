@@ -34,6 +34,14 @@ Why?
 1. one
 2. two
 3. three
+## Flashcards
+
+**What is a sum?** All terms, $\\sum_i x_i$.
+
+**And of none?** Zero.
+
+**And of one?** It.
+
 ## References
 - none
 """,
@@ -64,6 +72,14 @@ stubs: [total, Box.grow]
 1. 一
 2. 二
 3. 三
+## 闪卡
+
+**什么是求和？** 各项相加，$\\sum_i x_i$。
+
+**没有项呢？** 零。
+
+**只有一项呢？** 它自己。
+
 ## 参考文献
 - 无
 """,
