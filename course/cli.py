@@ -465,6 +465,49 @@ def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without
     raise typer.Exit(subprocess.run(command).returncode)
 
 
+def confirm(question: str, option: str) -> bool:
+    """Ask on the terminal; anything but y or yes is no. Raises CourseError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise CourseError(f"this asks first ({question}), but the input is no terminal; add {option} to say so beforehand")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        console.print()
+        return False
+
+
+@app.command("state")
+def show_state(
+    export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a copy to this file.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Forget everything; asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Where your progress is kept, and what it holds; take it with you, or delete it."""
+    from course.state import Store
+
+    store = Store()
+    state = store.read()
+    if export is not None:
+        try:
+            paths.write_atomic(export, state.dump())
+        except OSError as error:
+            raise CourseError(f"cannot write {export}: {error.strerror}") from None
+        console.print(f"wrote {export}; put it in the place of {store.path} to go on elsewhere", markup=False, highlight=False)
+    if delete:
+        if not yes and not confirm(f"delete all progress in {store.folder}?", "--yes"):
+            console.print("nothing is deleted")
+            return
+        for path in store.delete():
+            console.print(f"deleted {path}", markup=False, highlight=False, soft_wrap=True)
+    elif export is None:
+        console.print(str(store.path), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{len(state.units)} units, {len(state.cards)} flashcards, {len(state.reviews)} answers to them, "
+            f"{len(state.days)} days",
+            highlight=False,
+        )
+
+
 def dashboard() -> None:
     """Every unit and its state, and what to do next."""
     from course.start import state_of
@@ -507,6 +550,8 @@ def run() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a terminal that cannot show ✓ or 中 gets a stand-in, not a crash
             reconfigure(errors="replace")
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
     try:
         app()
     except CourseError as error:

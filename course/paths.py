@@ -1,5 +1,6 @@
 """Where the course lies, and how files are written."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -34,5 +35,6 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        with contextlib.suppress(FileNotFoundError):  # an interrupt may come after the rename
+            os.unlink(name)
         raise

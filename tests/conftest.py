@@ -68,5 +68,11 @@ def root() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def nobodys_state(tmp_path_factory):
+    """No test reads or writes what the person who runs it has learnt."""
+    os.environ["AIGC_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(autouse=True, scope="session")
 def two_threads():
     torch.set_num_threads(min(2, os.cpu_count() or 1))

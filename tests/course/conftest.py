@@ -10,6 +10,7 @@ from toy_course import importable_toy, write_toy
 
 from course import cli
 from course.catalogue import Unit, find_unit
+from course.state import Store
 
 
 @pytest.fixture
@@ -24,6 +25,13 @@ def toy(tmp_path, monkeypatch) -> Iterator[Path]:
 @pytest.fixture
 def unit(toy) -> Unit:
     return find_unit("toy/sums", toy)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path_factory, monkeypatch) -> Store:
+    """An empty state for each test, also for the processes that it starts."""
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path_factory.mktemp("home")))
+    return Store()
 
 
 @pytest.fixture
