@@ -659,6 +659,34 @@ def show_status(standings: list[Standing], state: State) -> None:
 
 
 @app.command()
+def study(
+    track: Annotated[str | None, typer.Option(help="Only this track, such as image.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Only this unit.")] = None,
+    lang: Lang = Language.EN,
+    due: Annotated[bool, typer.Option("--due", help="Only cards that are due; no new ones.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many answers.")] = 20,
+) -> None:
+    """Flashcards: say the back aloud, look, and grade yourself; FSRS decides when each comes back."""
+    from course.progress import by_use
+    from course.state import Store
+    from course.study import flashcards
+    from course.study import study as session
+
+    units = [find_unit(unit)] if unit else find_units()
+    tracks = sorted({found.track for found in units})
+    if track is not None:
+        if track not in tracks:
+            raise CourseError(f"there is no track {track!r}; there are: {', '.join(tracks)}")
+        units = [found for found in units if found.track == track]
+    cards = [card for found in sorted(units, key=by_use) for card in flashcards(found, lang)]
+    if not cards:
+        raise CourseError(f"{units[0].id if unit else 'this selection'} has no flashcards")
+    if not sys.stdin.isatty():
+        raise CourseError("study asks and waits for answers, but the input is no terminal; run it in one, without a pipe")
+    session(cards, Store(), console, language=lang, only_due=due, limit=limit)
+
+
+@app.command()
 def status() -> None:
     """How far you are, by track: studied, attempted, solved, cards due, and your streak."""
     from course.progress import survey

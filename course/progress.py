@@ -108,14 +108,18 @@ def survey(units: Iterable[Unit], state: State, now: datetime | None = None) -> 
     return standings
 
 
+def by_use(unit: Unit) -> tuple[int, int]:
+    """Sorts what interviewers ask most to the front, then what is easier."""
+    return -unit.frequency, unit.difficulty
+
+
 def steps(standings: list[Standing]) -> list[tuple[str, str]]:
     """What to do next, the most urgent first: (command, why)."""
     found = []
     due = sum(standing.due for standing in standings)
     if due:
         found.append(("aigc study --due", f"{due} flashcard{'s are' if due > 1 else ' is'} due"))
-    # What interviewers ask most comes first, then what is easier.
-    ordered = sorted(standings, key=lambda standing: (-standing.unit.frequency, standing.unit.difficulty))
+    ordered = sorted(standings, key=lambda standing: by_use(standing.unit))
     exercises = [standing for standing in ordered if not standing.unit.is_concept and not standing.solved]
     begun = next((standing for standing in exercises if standing.verdicts is not None), None)
     if begun is not None:
