@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
+from rich.syntax import Syntax
 from rich.table import Table
 
 from course import paths
@@ -23,6 +25,8 @@ from course.errors import CourseError
 if TYPE_CHECKING:
     from course.audit import Acceptance, UnitAudit
     from course.grading.journal import Row
+    from course.progress import Standing
+    from course.state import State
 
 app = typer.Typer(
     help="An offline interview-prep course on generative AI: read, fill the holes, be told at once what is wrong and why.",
@@ -167,14 +171,14 @@ def check(
     seed: Annotated[int | None, typer.Option(help="Ask the questions of an earlier run again.")] = None,
 ) -> None:
     """Check your answers to a unit: your copy in work/, or any notebook file."""
+    from course.progress import find_stub
     from course.runner import fresh_seed
 
     found = find_unit(unit)
     if found.is_concept:
         raise CourseError(f"{found.id} is a concept question: it has nothing to check")
     for name in stub or ():
-        if name not in found.stubs:
-            raise CourseError(f"{found.id} has no stub {name!r}; it has: {', '.join(found.stubs)}")
+        find_stub(found, name)
     if notebook is None:
         notebook = work_copy(found)
     elif not notebook.exists():
@@ -183,8 +187,27 @@ def check(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     verdict, passed = overall(statuses)
     console.print(f"{found.id}: [{STYLES[verdict]}]{NAMES[verdict]}[/] ({passed} of {len(statuses)} stubs)")
+    remember(found, notebook, statuses)
     if verdict != "passed":
         raise typer.Exit(FAILED)
+
+
+def remember(unit: Unit, path: Path, statuses: dict[str, str]) -> None:
+    """Note a check of the learner's own copy. A state that cannot be written is said, and takes nothing from the verdict."""
+    from course.load import answer_source, read_notebook
+    from course.progress import record_check
+    from course.source import AnswerError, written
+    from course.state import Store
+
+    if path.resolve() != unit.work.resolve():
+        return
+    try:
+        answer = answer_source(read_notebook(path), unit)[1]
+        record_check(Store(), unit, statuses, written(answer, statuses))
+    except AnswerError:
+        return  # there was nothing to read, so nothing was tried
+    except CourseError as error:
+        errors.print(f"this check is not remembered: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
 NAMES = {"passed": "pass", "todo": "partial", "failed": "fail", "absent": "not started"}
@@ -465,6 +488,110 @@ def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without
     raise typer.Exit(subprocess.run(command).returncode)
 
 
+@app.command("open")
+def open_unit(unit: UnitName) -> None:
+    """Open your copy of an exercise in JupyterLab."""
+    lab(unit)
+
+
+class Language(enum.StrEnum):
+    """The languages of the pages."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+Lang = Annotated[Language, typer.Option(envvar="AIGC_LANG", help="en or zh.")]
+
+
+@app.command()
+def read(unit: UnitName, lang: Lang = Language.EN) -> None:
+    """Show a question and its answer, and remember that you have read it."""
+    from course.catalogue import SECTIONS
+    from course.state import Store
+
+    found = find_unit(unit)
+    page = found.pages[lang]
+    console.print(f"# {page.meta['title']}", style="bold", markup=False, highlight=False, soft_wrap=True)
+    for key, body in page.sections.items():
+        if key in ("hints", "cards"):
+            continue  # these have commands of their own
+        heading = SECTIONS[key][lang is Language.ZH]
+        console.print(f"\n## {heading}\n", style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(body, markup=False, highlight=False, soft_wrap=True)
+    with Store().update() as state:
+        state.unit(found.id).read = True
+        state.active()
+
+
+@app.command()
+def hint(
+    unit: UnitName,
+    stub: Annotated[str, typer.Argument(help="A stub of the unit.")],
+    lang: Lang = Language.EN,
+) -> None:
+    """One hint more for a stub, after those that you have seen."""
+    from course.progress import find_stub, next_hint
+    from course.state import Store
+
+    found = find_unit(unit)
+    shown, count, fresh = next_hint(Store(), found, find_stub(found, stub), lang)
+    for number, text in enumerate(shown, start=1):
+        style = "dim" if fresh and number < len(shown) else ""
+        console.print(f"{number}/{count}  {text}", style=style, markup=False, highlight=False)
+    if not fresh:
+        console.print(f"there are no more hints; the answer is behind `aigc solution {found.id} {stub}`", highlight=False)
+
+
+@app.command()
+def solution(
+    unit: UnitName,
+    stub: Annotated[str | None, typer.Argument(help="Only this stub; all of them by default.")] = None,
+    give_up: Annotated[bool, typer.Option("--give-up", help="Show it although you have not tried.")] = False,
+) -> None:
+    """The reference's answer to a stub, once you have tried your own."""
+    from course.progress import find_stub, solutions
+    from course.state import Store
+
+    found = find_unit(unit)
+    if found.is_concept:
+        raise CourseError(f"{found.id} is a concept question: `aigc read {found.id}` shows its answer")
+    stubs = found.stubs if stub is None else (find_stub(found, stub),)
+    texts, closed = solutions(Store(), found, stubs, give_up)
+    code = "\n\n\n".join(texts.values())
+    if code and console.is_terminal:
+        console.print(Syntax(code, "python", theme="ansi_dark", background_color="default"))
+    elif code:
+        typer.echo(code)
+    if closed:
+        raise CourseError(
+            f"not tried yet: {', '.join(closed)}. Write something of your own and run `aigc check {found.id}`, or add --give-up"
+        )
+
+
+@app.command()
+def reset(
+    unit: UnitName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Begin an exercise again; your copy is kept under another name."""
+    from course.progress import reset as carry_out
+    from course.state import Store
+
+    found = find_unit(unit)
+    if found.is_concept:
+        raise CourseError(f"{found.id} is a concept question: it has nothing to reset")
+    if not found.notebook.is_file():
+        raise CourseError(f"{found.describe()['notebook']} does not exist; run `aigc build`")
+    if not yes and not confirm(f"begin {found.id} again, and forget its checks and hints?", "--yes"):
+        console.print("nothing is changed")
+        return
+    backup = carry_out(Store(), found)
+    if backup is not None:
+        console.print(f"your answers are kept in {backup.relative_to(found.root)}", markup=False, highlight=False)
+    console.print(f"{found.work.relative_to(found.root)} is as new", markup=False, highlight=False)
+
+
 def confirm(question: str, option: str) -> bool:
     """Ask on the terminal; anything but y or yes is no. Raises CourseError where nobody can answer."""
     if not sys.stdin.isatty():
@@ -509,30 +636,104 @@ def show_state(
 
 
 def dashboard() -> None:
-    """Every unit and its state, and what to do next."""
-    from course.start import state_of
+    """Every unit and its state, the tracks, and what to do next. Quick: the verdicts are those of the last checks."""
+    from course.progress import survey
+    from course.state import Store
 
+    state = Store().read()
+    standings = survey(find_units(), state)
     table = Table("unit", "title", "标题", "difficulty", "your answer", box=None, header_style="bold")
-    following: Unit | None = None
-    for unit in find_units():
-        statuses = state_of(unit)
-        if statuses is None:
-            shown = "[dim]read only[/]" if unit.is_concept else f"[dim]{NAMES['absent']}[/]"
+    for standing in standings:
+        unit, verdicts = standing.unit, standing.verdicts
+        if verdicts is None and unit.is_concept:
+            shown = "[green]read[/]" if standing.studied else "[dim]to read[/]"
+        elif verdicts is None:
+            shown = f"[dim]{NAMES['absent']}[/]"
         else:
-            verdict, passed = overall(statuses)
+            verdict, passed = overall(verdicts)
             shown = f"[{STYLES[verdict]}]{NAMES[verdict]}, {passed} of {len(unit.stubs)}[/]"
-        if following is None and not unit.is_concept and (statuses is None or overall(statuses)[0] != "passed"):
-            following = unit
         table.add_row(unit.id, unit.title, unit.title_zh, "★" * unit.difficulty, shown)
     console.print(table)
-    if following is not None:
-        console.print(
-            f"\nNext: read questions/{following.id}.md, then [bold]aigc lab {following.id}[/], "
-            f"and [bold]aigc check {following.id}[/]",
-            highlight=False,
-        )
+    console.print()
+    show_status(standings, state)
+
+
+def show_status(standings: list[Standing], state: State) -> None:
+    """A line a track, the streak, and the next step."""
+    from course.progress import steps
+
+    table = Table("track", "studied", "attempted", "solved", "cards due", "new", box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    tracks = {standing.unit.track: [s for s in standings if s.unit.track == standing.unit.track] for standing in standings}
+    for track, own in [*tracks.items(), ("all", standings)]:
+        exercises = [standing for standing in own if not standing.unit.is_concept]
+        code = [
+            f"{sum(getattr(standing, what) for standing in exercises)}/{len(exercises)}" if exercises else "—"
+            for what in ("attempted", "solved")
+        ]
+        cards = [str(sum(standing.due for standing in own)), str(sum(standing.new for standing in own))]
+        table.add_row(track, f"{sum(standing.studied for standing in own)}/{len(own)}", *code, *cards)
+    console.print(table)
+    streak = state.streak()
+    console.print(f"\nstreak: {streak} day{'' if streak == 1 else 's'}", highlight=False)
+    found = steps(standings)
+    if found:
+        command, why = found[0]
+        console.print(f"next: [bold]{command}[/] ({escape(why)})", highlight=False)
     else:
-        console.print("\nAll exercises are solved.")
+        console.print("next: nothing; all is read and solved, and no card is due")
+
+
+@app.command()
+def study(
+    track: Annotated[str | None, typer.Option(help="Only this track, such as image.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Only this unit.")] = None,
+    lang: Lang = Language.EN,
+    due: Annotated[bool, typer.Option("--due", help="Only cards that are due; no new ones.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many answers.")] = 20,
+) -> None:
+    """Flashcards: say the back aloud, look, and grade yourself; FSRS decides when each comes back."""
+    from course.progress import by_use
+    from course.state import Store
+    from course.study import flashcards
+    from course.study import study as session
+
+    units = [find_unit(unit)] if unit else find_units()
+    tracks = sorted({found.track for found in units})
+    if track is not None:
+        if track not in tracks:
+            raise CourseError(f"there is no track {track!r}; there are: {', '.join(tracks)}")
+        units = [found for found in units if found.track == track]
+    cards = [card for found in sorted(units, key=by_use) for card in flashcards(found, lang)]
+    if not cards:
+        raise CourseError(f"{units[0].id if unit else 'this selection'} has no flashcards")
+    if not sys.stdin.isatty():
+        raise CourseError("study asks and waits for answers, but the input is no terminal; run it in one, without a pipe")
+    session(cards, Store(), console, language=lang, only_due=due, limit=limit)
+
+
+@app.command()
+def status() -> None:
+    """How far you are, by track: studied, attempted, solved, cards due, and your streak."""
+    from course.progress import survey
+    from course.state import Store
+
+    state = Store().read()
+    show_status(survey(find_units(), state), state)
+
+
+@app.command("next")
+def next_steps() -> None:
+    """What to do next, and why."""
+    from course.progress import steps, survey
+    from course.state import Store
+
+    found = steps(survey(find_units(), Store().read()))
+    for number, (command, why) in enumerate(found, start=1):
+        console.print(f"{number}. [bold]{command}[/]  {escape(why)}", highlight=False)
+    if not found:
+        console.print("nothing: all is read and solved, and no card is due")
 
 
 @app.command()

@@ -1,13 +1,18 @@
 """`check` in a live notebook: runs the tests on the definitions of the running kernel and says what is wrong and why."""
 
 import inspect
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from course.catalogue import Unit, find_unit
 from course.errors import CourseError
 from course.load import impl_from, reference_module
-from course.runner import Suite, Verdict, load_suite, run
+from course.progress import record_check
+from course.runner import Suite, Verdict, load_suite, run, stub_status
+from course.source import owner
+from course.state import Store
 
 MARKS = {"passed": "✓", "failed": "✗", "broken": "✗", "todo": "○", "blocked": "○"}
 
@@ -36,9 +41,21 @@ class Checker:
         stubs = unit.stubs if stub is None else (stub,)
         verdicts = run(self._suite, impl_from(self._namespace, unit), stubs=stubs, seed=seed)
         print(report(verdicts, stubs))
+        self._remember({stub: stub_status(verdicts, stub) for stub in stubs})
         short = [s for s in stubs if any(s in v.case.stubs and v.status != "passed" for v in verdicts)]
         if short:
             raise NotYet(f"not there yet: {', '.join(short)}")
+
+    def _remember(self, statuses: dict[str, str]) -> None:
+        """Note the check if this notebook is the learner's copy in work/: Jupyter and VS Code say which file a kernel is for."""
+        path = self._namespace.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+        if path is None or Path(path).resolve() != self._unit.work.resolve():
+            return
+        tried = [stub for stub, status in statuses.items() if status != "todo" and owner(stub) in self._namespace]
+        try:
+            record_check(Store(), self._unit, statuses, tried)
+        except CourseError as error:
+            print(f"this check is not remembered: {error}")
 
     def __repr__(self) -> str:
         return f"check of {self._unit.id}: check() or check(name), with name one of {', '.join(self._unit.stubs)}"

@@ -4,6 +4,7 @@ Nothing here imports or runs what it reads, so it is safe on a stranger's notebo
 """
 
 import ast
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -276,3 +277,28 @@ def import_closure(module: Path, root: Path) -> list[Path]:
                         if candidate.is_file():
                             waiting.append(candidate)
     return sorted(found)
+
+
+def is_hole(node: Definition, stub: str) -> bool:
+    """Whether the body of a definition is still the hole that was cut for `stub`."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return [ast.unparse(statement) for statement in body] == [f"raise NotImplementedError({stub_message(stub)!r})"]
+
+
+def written(answer: Answer, stubs: Iterable[str]) -> tuple[str, ...]:
+    """Those of `stubs` of which the learner wrote a body of their own."""
+    texts = dict(answer.definitions)
+    found = ((stub, find_definition(ast.parse(texts.get(owner(stub), "")).body, stub)) for stub in stubs)
+    return tuple(stub for stub, node in found if node is not None and not is_hole(node, stub))
+
+
+def definition_text(source: str, stub: str) -> str:
+    """The whole definition of a function or method, with the comments above it, at the left margin.
+
+    Raises CourseError if it is not there.
+    """
+    node = find_definition(ast.parse(source).body, stub)
+    if node is None:
+        raise CourseError(f"stub {stub!r} is not defined at the top level (or as a method of a top-level class)")
+    lines = source.splitlines()
+    return textwrap.dedent("\n".join(lines[first_line(node, lines) - 1 : node.end_lineno]))

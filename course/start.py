@@ -13,15 +13,6 @@ from course.load import reference_module
 EXAMPLES = ("right", "half_done", "wrong")
 
 
-def state_of(unit: Unit) -> dict[str, str] | None:
-    """Stub -> status of the learner's copy in work/, or None if there is none yet."""
-    from course.cli import judge_notebook
-
-    if unit.is_concept or not unit.work.is_file():
-        return None
-    return judge_notebook(unit, unit.work, unit.stubs, seed=0)[0]
-
-
 def example_notebook(unit: Unit, name: str) -> Path:
     """The exercise filled in with one of the example answers, as a notebook in work/examples."""
     answer = unit.root / "tests" / "submissions" / unit.id / f"{name}.py"

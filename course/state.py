@@ -216,7 +216,7 @@ class Store:
     def _load(self) -> State:
         try:
             return parse(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return State()
         except UnicodeDecodeError:
             raise Unusable("it is damaged (not UTF-8 text)") from None

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toy_course import importable_toy, write_toy
 
 from course import cli
+from course.build import build
 from course.catalogue import Unit, find_unit
 from course.state import Store
 
@@ -25,6 +27,22 @@ def toy(tmp_path, monkeypatch) -> Iterator[Path]:
 @pytest.fixture
 def unit(toy) -> Unit:
     return find_unit("toy/sums", toy)
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory) -> Path:
+    """The toy course, built; its solution is executed only once for all tests."""
+    folder = tmp_path_factory.mktemp("course")
+    write_toy(folder)
+    with importable_toy(folder):
+        build(folder)
+    return folder
+
+
+@pytest.fixture
+def built(built_once, toy) -> Path:
+    shutil.copytree(built_once, toy, dirs_exist_ok=True)
+    return toy
 
 
 @pytest.fixture(autouse=True)

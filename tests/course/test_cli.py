@@ -2,36 +2,14 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
-from toy_course import importable_toy, write_toy
+from toy_course import write_work
 
-from course.build import build, compose, fill, to_json
+from course.build import compose, fill, to_json
 from course.start import EXAMPLES
-
-
-@pytest.fixture(scope="module")
-def built_once(tmp_path_factory):
-    """The toy course, built; its solution is executed only once for all tests."""
-    folder = tmp_path_factory.mktemp("course")
-    write_toy(folder)
-    with importable_toy(folder):
-        build(folder)
-    return folder
-
-
-@pytest.fixture
-def built(built_once, toy):
-    shutil.copytree(built_once, toy, dirs_exist_ok=True)
-    return toy
-
-
-def write_work(unit, notebook):
-    unit.work.parent.mkdir(parents=True, exist_ok=True)
-    unit.work.write_text(notebook if isinstance(notebook, str) else to_json(notebook), encoding="utf-8")
 
 
 def test_first_check_makes_a_copy_and_says_what_is_to_do(aigc, built, unit):

@@ -4,6 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from course.build import to_json
+from course.catalogue import Unit
 
 TOY = {
     "README.md": "# Toy\n\n<!-- index:start -->\n<!-- index:end -->\n",
@@ -167,6 +171,12 @@ def write_toy(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def write_work(unit: Unit, notebook: str | dict[str, Any]) -> None:
+    """Make this the learner's copy."""
+    unit.work.parent.mkdir(parents=True, exist_ok=True)
+    unit.work.write_text(notebook if isinstance(notebook, str) else to_json(notebook), encoding="utf-8")
 
 
 @contextmanager

@@ -1,0 +1,282 @@
+"""Flashcards in a scripted terminal: quit, resume, narrow screens, no Unicode, and a schedule that is FSRS's own."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fsrs import Card, Rating, Scheduler
+from rich.console import Console
+
+from course.catalogue import find_unit
+from course.state import Store
+from course.study import WORDS, card_id, flashcards, interval, study
+
+CARDS = 12
+SHOW, GRADE, SAVED = "Enter: answer", "q: quit $", "comes back in"
+
+
+@pytest.fixture
+def deck(toy):
+    """A unit with twelve cards in both languages, long enough to break on a narrow screen."""
+    for suffix, section, question, front in ((".md", "Flashcards", "Question", "Front"), (".zh.md", "闪卡", "问题", "正面")):
+        cards = "\n\n".join(
+            f"**{front} {n}: what is $x_{n}$?** Back {n} with `code`, and 中文 {'long ' * 20}" for n in range(CARDS)
+        )
+        text = f"---\ntitle: Deck\ndifficulty: 1\nfrequency: 3\nsyllabus: [P1]\n---\n\n## {question}\nWhat?\n\n## {section}\n\n{cards}\n"
+        (toy / f"questions/toy/deck{suffix}").write_text(text, encoding="utf-8")
+    return find_unit("toy/deck", toy)
+
+
+@pytest.fixture
+def terminal(deck):
+    """Start `aigc` in a terminal of its own; whatever still runs at the end is stopped."""
+    pexpect = pytest.importorskip("pexpect")
+    started = []
+
+    def start(*arguments, columns=80, **env):
+        child = pexpect.spawn(
+            sys.executable, ["-m", "course.cli", *arguments],
+            env={**os.environ, "AIGC_ROOT": str(deck.root), "TERM": "xterm", **env},
+            dimensions=(24, columns), encoding="utf-8", timeout=60,
+        )  # fmt: skip
+        child.logfile_read = io.StringIO()
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.close(force=True)
+
+
+def answer_one(child, grade):
+    child.expect(SHOW)
+    child.sendline("")
+    child.expect("4 easy")
+    child.sendline(grade)
+    child.expect(SAVED)
+
+
+def leave(child):
+    """The exit status, once the child has ended by itself."""
+    import pexpect
+
+    child.expect(pexpect.EOF)
+    child.close()
+    assert "Traceback" not in child.logfile_read.getvalue()
+    return child.exitstatus
+
+
+def replayed(reviews):
+    """What FSRS itself says of the same answers at the same times."""
+    scheduler, cards = Scheduler(enable_fuzzing=False), {}
+    for card, rating, moment in reviews:
+        at = datetime.fromisoformat(moment)
+        cards[card] = scheduler.review_card(cards.get(card) or Card(card_id=1, due=at), Rating(rating), at)[0]
+    return {card: {**made.to_dict(), "card_id": None} for card, made in cards.items()}
+
+
+def kept(state):
+    return {card: {**made.to_dict(), "card_id": None} for card, made in state.cards.items()}
+
+
+def test_ten_cards_with_an_interrupt_in_the_middle(terminal, store, deck):
+    grades = [1, 2, 3, 4, 3, 4, 4, 2, 3, 3]
+    child = terminal("study", "--unit", "deck", "--limit", "10")
+    for number, grade in enumerate(grades[:4]):
+        child.expect_exact(f"{number + 1}/10")
+        child.expect_exact(f"Front {number}: what is $x_{number}$?")
+        answer_one(child, str(grade))
+        assert len(store.read().reviews) == number + 1, "an answer must be saved before the next card is shown"
+    child.expect(SHOW)
+    child.sendline("")
+    child.expect_exact("Back 4")
+    child.expect("4 easy")
+    child.sendintr()
+    child.expect_exact("4 answered (1 again), 0 still due")
+    assert leave(child) == 0
+    assert len(store.read().reviews) == 4
+
+    child = terminal("study", "--unit", "deck", "--limit", "6")
+    for number, grade in enumerate(grades[4:], start=4):
+        child.expect_exact(f"Front {number}:")
+        answer_one(child, str(grade))
+    child.expect_exact("6 answered (0 again)")
+    assert leave(child) == 0
+
+    state = store.read()
+    expected = [(card.id, grade) for card, grade in zip(flashcards(deck), grades, strict=False)]
+    assert [(card, rating) for card, rating, _ in state.reviews] == expected
+    assert kept(state) == replayed(state.reviews)
+
+
+@pytest.mark.parametrize("prompt", [1, 2])
+@pytest.mark.parametrize("way", ["q", "interrupt", "end of input"])
+def test_every_way_out_at_every_prompt(terminal, store, prompt, way):
+    child = terminal("study", "--unit", "deck")
+    answer_one(child, "3")
+    child.expect(SHOW)
+    if prompt == 2:
+        child.sendline("")
+        child.expect("4 easy")
+        child.expect("quit ")
+    if way == "q":
+        child.sendline("q")
+    elif way == "interrupt":
+        child.sendintr()
+    else:
+        child.sendeof()
+    child.expect_exact("1 answered (0 again), 0 still due")
+    assert leave(child) == 0
+    assert len(store.read().reviews) == 1
+
+
+def test_a_killed_session_keeps_every_answer_it_confirmed(terminal, store):
+    child = terminal("study", "--unit", "deck")
+    answer_one(child, "3")
+    answer_one(child, "1")
+    child.kill(signal.SIGKILL)
+    assert [rating for _, rating, _ in store.read().reviews] == [3, 1]
+
+
+def test_two_sessions_at_once_keep_both_schedules(terminal, store):
+    first, second = terminal("study", "--unit", "deck"), terminal("study", "--unit", "deck")
+    first.expect(SHOW)
+    second.expect(SHOW)
+    for child in (first, second):
+        child.sendline("")
+        child.expect("4 easy")
+    for child, grade in ((first, "3"), (second, "4")):  # both were shown the same card
+        child.sendline(grade)
+        child.expect(SAVED)
+    state = store.read()
+    assert [rating for _, rating, _ in state.reviews] == [3, 4]
+    assert kept(state) == replayed(state.reviews)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_narrow_terminal_without_colour_or_unicode(terminal, store, lang):
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "NO_COLOR": "1"}
+    child = terminal("study", "--unit", "deck", "--lang", lang, columns=40, **plain)
+    child.expect("q")
+    child.sendline("nonsense")
+    child.expect("4")
+    child.sendline("7")
+    child.sendline("中")
+    child.sendline("3")
+    child.expect("2/20")
+    child.sendintr()
+    assert leave(child) == 0
+    shown = child.logfile_read.getvalue()
+    assert "\x1b[3" not in shown and "\x1b[9" not in shown, "NO_COLOR is set"
+    assert "$x_0$" in shown, "formulas stay as they are"
+    assert max(len(line) for line in shown.splitlines()) <= 40
+    assert len(store.read().reviews) == 1
+
+
+def test_the_two_languages_are_one_schedule(terminal, store, deck):
+    child = terminal("study", "--unit", "deck", "--lang", "zh", "--limit", "1")
+    child.expect_exact("正面 0")
+    child.sendline("")
+    child.expect_exact("4 轻松")
+    child.sendline("4")
+    child.expect_exact("答了 1 次")
+    assert leave(child) == 0
+    assert list(store.read().cards) == [card_id(deck, "Front 0: what is $x_0$?")]
+
+
+def test_a_pipe_is_refused_and_told_what_to_do(deck):
+    env = {**os.environ, "AIGC_ROOT": str(deck.root)}
+    done = subprocess.run(
+        [sys.executable, "-m", "course.cli", "study"], input="\n3\n", env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "the input is no terminal; run it in one" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--track", "nope"), "there is no track 'nope'; there are: toy"),
+        (("--unit", "sums"), "toy/sums has no flashcards"),
+        (("--limit", "0"), "Invalid value for '--limit'"),
+    ],
+)
+def test_usage_errors_are_one_line(aigc, deck, arguments, expected):
+    status, out, err = aigc("study", *arguments)
+    assert status == 2 and expected in err
+    assert "Traceback" not in out + err
+
+
+def test_due_only_asks_no_new_cards(terminal):
+    child = terminal("study", "--due", "--unit", "deck")
+    child.expect_exact("no card is due; `aigc study` also asks the new ones")
+    assert leave(child) == 0
+
+
+def scripted(monkeypatch, deck, store, lines, *, minutes=0, **options):
+    """A session in this process whose clock moves `minutes` at each look; what it printed, and the fronts in order."""
+    answers, screen = iter(lines), io.StringIO()
+    clock = [datetime(2026, 3, 1, tzinfo=UTC)]
+
+    def now():
+        clock[0] += timedelta(minutes=minutes)
+        return clock[0]
+
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    study(flashcards(deck), store, Console(file=screen, width=200), now=now, **options)
+    text = screen.getvalue()
+    return text, [line.split(":")[0] for line in text.splitlines() if line.startswith("Front")]
+
+
+def test_a_forgotten_card_is_asked_again_in_the_same_session(monkeypatch, deck, store):
+    lines = ["", "1", "", "4", "", "4", "", "3", "q"]
+    _, fronts = scripted(monkeypatch, deck, store, lines, minutes=1)
+    assert fronts[:2] == ["Front 0", "Front 0"], "it was due after a minute, before any new card"
+    state = store.read()
+    assert kept(state) == replayed(state.reviews)
+
+
+def test_the_schedule_is_that_of_fsrs_over_months(monkeypatch, deck, store):
+    grades = [1 + (7 * n + n * n) % 4 for n in range(60)]
+    scripted(monkeypatch, deck, store, [line for grade in grades for line in ("", str(grade))], minutes=36 * 60, limit=60)
+    state = store.read()
+    assert [rating for _, rating, _ in state.reviews] == grades
+    assert kept(state) == replayed(state.reviews)
+    assert {card.state.name for card in state.cards.values()} >= {"Review"}
+
+
+def test_limit_and_an_empty_deck(monkeypatch, deck, store):
+    text, fronts = scripted(monkeypatch, deck, store, ["", "4"] * 3, limit=3)
+    assert fronts == ["Front 0", "Front 1", "Front 2"] and "3 answered (0 again), 0 still due" in text
+    text, _ = scripted(monkeypatch, deck, store, ["", "4"] * CARDS, limit=CARDS)
+    assert f"{CARDS - 3} answered" in text
+    text, _ = scripted(monkeypatch, deck, store, [])
+    assert text == "no card is due\n"
+
+
+def test_intervals_are_read_in_whole_units():
+    words = WORDS["en"]
+    lengths = [timedelta(seconds=1), timedelta(minutes=10), timedelta(hours=5), timedelta(days=3), timedelta(days=90)]
+    assert [interval(length, words) for length in lengths] == ["1 min", "10 min", "5 h", "3 d", "90 d"]
+
+
+@pytest.mark.parametrize("way", ["n", "interrupt", "end of input", "y"])
+def test_what_asks_first_changes_nothing_without_a_yes(terminal, store, way):
+    with store.update() as state:
+        state.unit("toy/deck").read = True
+    child = terminal("state", "--delete")
+    child.expect_exact("[y/N] ")
+    if way == "interrupt":
+        child.sendintr()
+    elif way == "end of input":
+        child.sendeof()
+    else:
+        child.sendline(way)
+    assert leave(child) == (130 if way == "interrupt" else 0)
+    assert store.path.exists() == (way != "y")
+    assert Store().read().units.keys() == (set() if way == "y" else {"toy/deck"})
