@@ -449,6 +449,31 @@ def data_sets(
             (errors if as_json else console).print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+def choose_track(units: list[Unit], track: str | None) -> list[Unit]:
+    """The units of a track, or all. Raises CourseError that names the tracks."""
+    tracks = dict.fromkeys(unit.track for unit in units)
+    if track is not None and track not in tracks:
+        raise CourseError(f"there is no track {track!r}; tracks are: {', '.join(tracks)}")
+    return [unit for unit in units if track in (None, unit.track)]
+
+
+@app.command()
+def anki(
+    out: Annotated[Path, typer.Option(help="The file to write, such as deck.apkg.")],
+    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    track: Annotated[str | None, typer.Option(help="Only the cards of this track.")] = None,
+) -> None:
+    """The flashcards as a package for Anki. Import a newer one over it: cards are updated, not doubled."""
+    from course.deck import write_deck
+
+    if lang not in ("en", "zh"):
+        raise CourseError(f"--lang is en or zh, got {lang!r}")
+    if out.is_dir():
+        raise CourseError(f"{out} is a folder: --out needs a file, such as {out}/deck.apkg")
+    count = write_deck(choose_track(find_units(), track), lang, out)
+    console.print(f"wrote {count} cards to {out}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
 def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without one, the folder work/.")] = None) -> None:
     """Open JupyterLab on your copies of the exercises (made in work/ on first use)."""
