@@ -44,6 +44,16 @@ SHADES = {"exercise": "green", "question": "green", "to come": "dim"}
 STYLES = {"passed": "green", "failed": "red", "todo": "yellow", "blocked": "yellow", "absent": "dim"}
 
 
+class Language(enum.StrEnum):
+    """The languages of the pages."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+Lang = Annotated[Language, typer.Option(envvar="AIGC_LANG", help="en or zh.")]
+
+
 @app.callback(invoke_without_command=True)
 def main(context: typer.Context) -> None:
     """With no command: the dashboard."""
@@ -472,6 +482,29 @@ def data_sets(
             (errors if as_json else console).print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+def choose_track(units: list[Unit], track: str | None) -> list[Unit]:
+    """The units of a track, or all. Raises CourseError that names the tracks."""
+    tracks = dict.fromkeys(unit.track for unit in units)
+    if track is not None and track not in tracks:
+        raise CourseError(f"there is no track {track!r}; tracks are: {', '.join(tracks)}")
+    return [unit for unit in units if track in (None, unit.track)]
+
+
+@app.command()
+def anki(
+    out: Annotated[Path, typer.Option(help="The file to write, such as deck.apkg.")],
+    lang: Lang = Language.EN,
+    track: Annotated[str | None, typer.Option(help="Only the cards of this track.")] = None,
+) -> None:
+    """The flashcards as a package for Anki. Import a newer one over it: cards are updated, not doubled."""
+    from course.deck import write_deck
+
+    if out.is_dir():
+        raise CourseError(f"{out} is a folder: --out needs a file, such as {out}/deck.apkg")
+    count = write_deck(choose_track(find_units(), track), lang, out)
+    console.print(f"wrote {count} cards to {out}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
 def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without one, the folder work/.")] = None) -> None:
     """Open JupyterLab on your copies of the exercises (made in work/ on first use)."""
@@ -492,16 +525,6 @@ def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without
 def open_unit(unit: UnitName) -> None:
     """Open your copy of an exercise in JupyterLab."""
     lab(unit)
-
-
-class Language(enum.StrEnum):
-    """The languages of the pages."""
-
-    EN = "en"
-    ZH = "zh"
-
-
-Lang = Annotated[Language, typer.Option(envvar="AIGC_LANG", help="en or zh.")]
 
 
 @app.command()
@@ -699,12 +722,7 @@ def study(
     from course.study import flashcards
     from course.study import study as session
 
-    units = [find_unit(unit)] if unit else find_units()
-    tracks = sorted({found.track for found in units})
-    if track is not None:
-        if track not in tracks:
-            raise CourseError(f"there is no track {track!r}; there are: {', '.join(tracks)}")
-        units = [found for found in units if found.track == track]
+    units = choose_track([find_unit(unit)] if unit else find_units(), track)
     cards = [card for found in sorted(units, key=by_use) for card in flashcards(found, lang)]
     if not cards:
         raise CourseError(f"{units[0].id if unit else 'this selection'} has no flashcards")

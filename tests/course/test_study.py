@@ -201,7 +201,7 @@ def test_a_pipe_is_refused_and_told_what_to_do(deck):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--track", "nope"), "there is no track 'nope'; there are: toy"),
+        (("--track", "nope"), "there is no track 'nope'; tracks are: toy"),
         (("--unit", "sums"), "toy/sums has no flashcards"),
         (("--limit", "0"), "Invalid value for '--limit'"),
     ],
