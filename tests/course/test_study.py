@@ -202,11 +202,14 @@ def test_a_pipe_is_refused_and_told_what_to_do(deck):
     ("arguments", "expected"),
     [
         (("--track", "nope"), "there is no track 'nope'; tracks are: toy"),
-        (("--unit", "sums"), "toy/sums has no flashcards"),
+        (("--unit", "bare"), "toy/bare has no flashcards"),
         (("--limit", "0"), "Invalid value for '--limit'"),
     ],
 )
 def test_usage_errors_are_one_line(aigc, deck, arguments, expected):
+    for suffix in (".md", ".zh.md"):
+        text = "---\ntitle: Bare\ndifficulty: 1\nfrequency: 1\nsyllabus: [P2]\n---\n"
+        (deck.root / f"questions/toy/bare{suffix}").write_text(text, encoding="utf-8")
     status, out, err = aigc("study", *arguments)
     assert status == 2 and expected in err
     assert "Traceback" not in out + err
