@@ -1,0 +1,1 @@
+"""Reference systems of this track, one module a unit."""
