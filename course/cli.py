@@ -381,23 +381,29 @@ def audit(
                 bars.update(line, description=f"{unit.id}: right variants and fakes", completed=0)
                 accepted += auditor.variants_accepted(unit, seeds, jobs, tell, seed=seed)
             bars.remove_task(line)
+            show_problems(audits[-1], [row for row in accepted if row.unit.id == unit.id])  # not only after the last unit
     wrong = [row for row in accepted if row.wrong]
     if as_json:
         typer.echo(json.dumps([row for made in audits for row in made.rows()], indent=2))
     else:
         show_audits(audits, accepted, bar)
-    for made in audits:
-        for problem in made.problems:
-            errors.print(problem, markup=False, highlight=False, soft_wrap=True)
-    for row in wrong:
-        name = f"{row.unit.id} {row.stub}: {row.kind} {row.name}".rstrip()
-        verdict = "accepted" if row.kind == "fake" else "rejected"
-        errors.print(f"{name}: wrongly {verdict}, {row.wrong[0]}", markup=False, highlight=False, soft_wrap=True)
     if write:
         text = auditor.page(audits, accepted, seeds, "aigc audit --write" + (" --mutants-only" if mutants_only else ""))
         paths.write_atomic(root / "benchmarks" / "audit.md", text)
     if wrong or not all(made.holds(bar) for made in audits):
         raise typer.Exit(FAILED)
+
+
+def show_problems(made: UnitAudit, accepted: list[Acceptance]) -> None:
+    """What is wrong in a unit's test file: marks, crashes, right answers that it rejects and fakes that it accepts."""
+    lines = list(made.problems)
+    for row in accepted:
+        if row.wrong:
+            name = f"{row.unit.id} {row.stub}: {row.kind} {row.name}".rstrip()
+            verdict = "accepted" if row.kind == "fake" else "rejected"
+            lines.append(f"{name}: wrongly {verdict} on {len(row.wrong)} of {row.seeds} seeds, {row.wrong[0]}")
+    for line in lines:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_audits(audits: list[UnitAudit], accepted: list[Acceptance], bar: float) -> None:
