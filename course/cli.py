@@ -141,38 +141,6 @@ def work_copy(unit: Unit) -> Path:
     return unit.work
 
 
-def judge_notebook(
-    unit: Unit, path: Path, stubs: tuple[str, ...], seed: int, *, short: bool = False
-) -> tuple[dict[str, str], str]:
-    """Check a notebook file in this process: the status of each stub, and the report to print (a line a stub if `short`)."""
-    from course.load import answer_source, forget, impl_from, module_from_source, read_notebook
-    from course.notebook import brief, report
-    from course.runner import load_suite, run, stub_status
-    from course.source import AnswerError
-
-    try:
-        source, answer = answer_source(read_notebook(path), unit)
-    except AnswerError as error:
-        return dict.fromkeys(stubs, "failed"), str(error)
-    notes = [f"missing stub {stub}: put back its definition (deleted or renamed?)" for stub in answer.missing]
-    notes += answer.notes
-    try:
-        module = module_from_source(source, path.stem)
-    except Exception as error:
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        hint = "; install it or remove the import" if isinstance(error, ImportError) else ""
-        return dict.fromkeys(stubs, "failed"), "\n".join([*notes, f"the notebook's definitions cannot be loaded: {line}{hint}"])
-    try:
-        present = tuple(stub for stub in stubs if stub not in answer.missing)
-        verdicts = run(load_suite(unit), impl_from(module, unit), stubs=present, seed=seed)
-    finally:
-        forget(module)
-    statuses = {stub: "failed" if stub in answer.missing else stub_status(verdicts, stub) for stub in stubs}
-    text = brief(verdicts, present) if short else report(verdicts, present, replay=f"aigc check {unit.id}")
-    shown = [text] if present else []
-    return statuses, "\n".join([*notes, *shown])
-
-
 @app.command()
 def check(
     unit: UnitName,
@@ -181,6 +149,7 @@ def check(
     seed: Annotated[int | None, typer.Option(help="Ask the questions of an earlier run again.")] = None,
 ) -> None:
     """Check your answers to a unit: your copy in work/, or any notebook file."""
+    from course.judge import judge_notebook
     from course.progress import find_stub
     from course.runner import fresh_seed
 
@@ -200,6 +169,45 @@ def check(
     remember(found, notebook, statuses)
     if verdict != "passed":
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def watch(
+    unit: Annotated[str | None, typer.Argument(help="Only this unit; without one, every copy in work/.")] = None,
+    notebook: Annotated[Path | None, typer.Option("--notebook", "-n", help="Another notebook than your copy in work/.")] = None,
+) -> None:
+    """Check again whenever you save: a line for each stub that has changed. Ctrl-C ends it."""
+    from course import watch as watcher
+
+    if notebook is not None and unit is None:
+        raise CourseError("--notebook needs to know the unit: aigc watch UNIT --notebook FILE")
+    if notebook is not None and not notebook.exists():
+        raise CourseError(f"there is no file {notebook}")
+    found = [find_unit(unit)] if unit else exercises()
+    if unit and found[0].is_concept:
+        raise CourseError(f"{found[0].id} is a concept question: it has nothing to check")
+    if unit and notebook is None:
+        work_copy(found[0])
+    watched = [watcher.Watched(one, notebook or one.work) for one in found]
+    begun = [one for one in watched if one.path.exists()]
+    if not begun:
+        raise CourseError("there is no copy in work/ yet: make one with `aigc open UNIT`")
+
+    def report(one: watcher.Watched, statuses: dict[str, str], text: str) -> None:
+        if text:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if statuses:
+            verdict, passed = overall(one.statuses)
+            console.print(f"{one.unit.id}: [{STYLES[verdict]}]{NAMES[verdict]}[/] ({passed} of {len(one.unit.stubs)} stubs)")
+            remember(one.unit, one.path, statuses)
+
+    try:
+        for one in begun:
+            one.warm_up()
+        console.print("checking now, and whenever you save; Ctrl-C ends this", highlight=False)
+        watcher.watch(watched, report)
+    except KeyboardInterrupt:
+        console.print()
 
 
 def remember(unit: Unit, path: Path, statuses: dict[str, str]) -> None:

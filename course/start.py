@@ -8,6 +8,7 @@ from course import paths
 from course.build import compose, fill, to_json
 from course.catalogue import Unit, exercises
 from course.errors import CourseError
+from course.judge import judge_notebook
 from course.load import reference_module
 
 EXAMPLES = ("right", "half_done", "wrong")
@@ -27,7 +28,7 @@ def example_notebook(unit: Unit, name: str) -> Path:
 
 def tour(console: Console) -> None:
     """Check three submissions, draw digits, say what to type next."""
-    from course.cli import NAMES, STYLES, judge_notebook, overall
+    from course.cli import NAMES, STYLES, overall
 
     unit = next((u for u in exercises() if (u.root / "tests" / "submissions" / u.id).is_dir()), None)
     if unit is None:

@@ -1,0 +1,43 @@
+"""The verdict on a notebook file, in this process: what `aigc check` and `aigc watch` print."""
+
+from pathlib import Path
+
+from course.catalogue import Unit
+from course.load import answer_source, forget, impl_from, module_from_source, read_notebook
+from course.notebook import brief, report
+from course.runner import load_suite, run, stub_status
+from course.source import Answer, AnswerError
+
+
+def judge_notebook(
+    unit: Unit, path: Path, stubs: tuple[str, ...], seed: int, *, short: bool = False
+) -> tuple[dict[str, str], str]:
+    """Check a notebook file: the status of each stub, and the report to print (a line a stub if `short`)."""
+    try:
+        source, answer = answer_source(read_notebook(path), unit)
+    except AnswerError as error:
+        return dict.fromkeys(stubs, "failed"), str(error)
+    return judge_answer(unit, source, answer, path.stem, stubs, seed, short=short)
+
+
+def judge_answer(
+    unit: Unit, source: str, answer: Answer, label: str, stubs: tuple[str, ...], seed: int, *, short: bool = False
+) -> tuple[dict[str, str], str]:
+    """The same for what `answer_source` made of a notebook, called `label` in tracebacks."""
+    notes = [f"missing stub {stub}: put back its definition (deleted or renamed?)" for stub in stubs if stub in answer.missing]
+    notes += answer.notes
+    try:
+        module = module_from_source(source, label)
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "; install it or remove the import" if isinstance(error, ImportError) else ""
+        return dict.fromkeys(stubs, "failed"), "\n".join([*notes, f"the notebook's definitions cannot be loaded: {line}{hint}"])
+    try:
+        present = tuple(stub for stub in stubs if stub not in answer.missing)
+        verdicts = run(load_suite(unit), impl_from(module, unit), stubs=present, seed=seed)
+    finally:
+        forget(module)
+    statuses = {stub: "failed" if stub in answer.missing else stub_status(verdicts, stub) for stub in stubs}
+    text = brief(verdicts, present) if short else report(verdicts, present, replay=f"aigc check {unit.id}")
+    shown = [text] if present else []
+    return statuses, "\n".join([*notes, *shown])
