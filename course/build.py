@@ -3,7 +3,6 @@
 Everything derives from three authored files a unit. Ids and order are fixed, so building twice changes nothing.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -15,12 +14,13 @@ from typing import Any
 
 import nbformat
 
+from course import records
 from course.catalogue import SECTIONS, Unit, find_units
 from course.errors import CourseError, at
 from course.lint import lint_text
 from course.paths import write_atomic
 from course.runner import load_suite
-from course.source import Segment, cut_holes, find_definition, import_closure, owner, parse_module
+from course.source import Segment, cut_holes, find_definition, fingerprint, import_closure, owner, parse_module
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 HINTS_PER_STUB = 3
@@ -214,12 +214,9 @@ def fill(notebook: dict[str, Any], source: str) -> dict[str, Any]:
     return filled
 
 
-def fingerprint(unit: Unit) -> str:
-    """Hash of everything that a solution's outputs come from: the module, what it imports, and the tests."""
-    digest = hashlib.sha256()
-    for path in [*import_closure(unit.module, unit.root), unit.tests]:
-        digest.update(path.relative_to(unit.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+def sources(unit: Unit) -> list[Path]:
+    """Everything that a solution's outputs come from: the module, what it imports, and the tests."""
+    return [*import_closure(unit.module, unit.root), unit.tests]
 
 
 def stale_solution(unit: Unit) -> str:
@@ -237,7 +234,7 @@ def stale_solution(unit: Unit) -> str:
 
     if authored(existing) != authored(expected):
         return "differs from the module"
-    if existing["metadata"].get("aigc", {}).get("sources") != fingerprint(unit):
+    if existing["metadata"].get("aigc", {}).get("sources") != fingerprint(sources(unit), unit.root):
         return "was executed with other sources than these"
     outputs = [output for cell in existing["cells"] for output in cell.get("outputs", [])]
     if any(output["output_type"] == "error" for output in outputs) or not outputs:
@@ -257,7 +254,7 @@ def execute(unit: Unit, timeout: int = 600) -> str:
             return KernelSpec(argv=argv, display_name=KERNEL["display_name"], language="python")
 
     notebook = compose(unit, solved=True)
-    notebook["metadata"]["aigc"]["sources"] = fingerprint(unit)
+    notebook["metadata"]["aigc"]["sources"] = fingerprint(sources(unit), unit.root)
     node = nbformat.from_dict(notebook)
     from jupyter_client.manager import AsyncKernelManager
 
@@ -357,6 +354,7 @@ def generated_texts(root: Path, units: list[Unit]) -> dict[Path, str]:
         for language, page in unit.pages.items():
             texts[page.path] = with_links(page.path.read_text(encoding="utf-8"), page_links(unit, language))
     readme = root / "README.md"
+    texts |= records.pages(root, units)
     texts[readme] = between(readme.read_text(encoding="utf-8"), "index", readme_index(units), readme)
     return texts
 

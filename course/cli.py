@@ -246,9 +246,12 @@ def gate(
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 (autocast).")] = "float32",
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Keep what was found, in benchmarks/records and its table.")] = False,
 ) -> None:
     """Train the reference and hold its figures, on held-out data, against the unit's gate."""
+    from course import records
     from course.gate import Outcome, run_gate
+    from reference_impl.runtime import resolve_device
 
     found = find_unit(unit)
     if found.is_concept:
@@ -273,6 +276,9 @@ def gate(
         for outcome in {o.seed: o for o in outcomes}.values():
             extra = "  ".join(f"{key} {value:.4g}" for key, value in outcome.figures.items())
             console.print(f"seed {outcome.seed}: {extra}  ({outcome.seconds:.0f} CPU s of training)", highlight=False)
+    if write:
+        records.record_gate(found, outcomes, str(resolve_device(device)))
+        records.write_pages(found.root)
     if not all(outcome.holds for outcome in outcomes):
         raise typer.Exit(FAILED)
 
@@ -359,14 +365,15 @@ def audit(
     seeds: Annotated[int, typer.Option(min=1, help="On how many seeds a right variant must be accepted.")] = 200,
     device: Annotated[str, typer.Option(help="cpu, or cuda: there are mutants that only another device can tell.")] = "cpu",
     changed: Annotated[str | None, typer.Option(metavar="BASE", help="Only what changed since this git revision.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Write benchmarks/audit.md; of all units only.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Keep what was found, in benchmarks/records and its table.")] = False,
 ) -> None:
     """Audit the tests: do they reject every small mistake and every fake, and accept every right answer?"""
     from course import audit as auditor
+    from course import records
     from course.runner import fresh_seed
 
-    if write and (units or sample or changed or device != "cpu"):
-        raise CourseError("--write makes the table of all units: leave out the units, --sample, --changed and --device")
+    if write and (sample or device != "cpu"):
+        raise CourseError("--write keeps a whole audit: leave out --sample and --device")
     root = paths.root()
     chosen = [find_unit(name) for name in units] if units else exercises()
     for unit in chosen:
@@ -389,15 +396,17 @@ def audit(
                 bars.update(line, description=f"{unit.id}: right variants and fakes", completed=0)
                 accepted += auditor.variants_accepted(unit, seeds, jobs, tell, seed=seed)
             bars.remove_task(line)
-            show_problems(audits[-1], [row for row in accepted if row.unit.id == unit.id])  # not only after the last unit
+            own = [row for row in accepted if row.unit.id == unit.id]
+            show_problems(audits[-1], own)  # not only after the last unit
+            if write:
+                records.record_audit(audits[-1], own, seeds)
     wrong = [row for row in accepted if row.wrong]
     if as_json:
         typer.echo(json.dumps([row for made in audits for row in made.rows()], indent=2))
     else:
         show_audits(audits, accepted, bar)
     if write:
-        text = auditor.page(audits, accepted, seeds, "aigc audit --write" + (" --mutants-only" if mutants_only else ""))
-        paths.write_atomic(root / "benchmarks" / "audit.md", text)
+        records.write_pages(root)
     if wrong or not all(made.holds(bar) for made in audits):
         raise typer.Exit(FAILED)
 

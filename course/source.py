@@ -4,6 +4,7 @@ Nothing here imports or runs what it reads, so it is safe on a stranger's notebo
 """
 
 import ast
+import hashlib
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -277,6 +278,14 @@ def import_closure(module: Path, root: Path) -> list[Path]:
                         if candidate.is_file():
                             waiting.append(candidate)
     return sorted(found)
+
+
+def fingerprint(paths: Iterable[Path], root: Path) -> str:
+    """Hash of the names and contents of some files: what was made from them is stale once it differs."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def is_hole(node: Definition, stub: str) -> bool:

@@ -1,0 +1,200 @@
+"""What audits and gates found, kept per unit in `benchmarks/records/` and shown as two tables, `benchmarks/audit.md` and `gates.md`.
+
+A record is made by `aigc audit UNIT --write` or `aigc gate UNIT --write`; the tables are generated from all of them by a build.
+"""
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course.catalogue import Unit, find_units
+from course.errors import at
+from course.paths import write_atomic
+from course.source import fingerprint, import_closure
+
+if TYPE_CHECKING:  # they import torch, which a build has no need of
+    from course.audit import Acceptance, UnitAudit
+    from course.gate import Outcome
+
+BAR, MARKED = 0.98, 0.03  # share of mutants that must be killed, and share that may be marked as equivalent
+SEEDS_OF_A_FAKE = 20
+
+CHANGED = "†"
+
+
+def record_path(unit: Unit) -> Path:
+    """Where the record of a unit lies."""
+    return unit.root / "benchmarks" / "records" / f"{unit.id}.json"
+
+
+def read_record(unit: Unit) -> dict[str, Any]:
+    """The record of a unit: under `audit` and `gate` what was last found; empty if nothing was recorded."""
+    path = record_path(unit)
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise at(path, "is not JSON; delete it, and record the unit again", unit.root) from None
+    return record
+
+
+def _sources(unit: Unit, kind: str) -> str:
+    """Fingerprint of what a record comes from; a gate has nothing to do with the tests."""
+    return fingerprint([*import_closure(unit.module, unit.root), *([unit.tests] if kind == "audit" else [])], unit.root)
+
+
+def _write(unit: Unit, kind: str, found: dict[str, Any]) -> None:
+    import torch
+
+    made_with = {
+        "sources": _sources(unit, kind),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+    }
+    record = read_record(unit) | {kind: made_with | found}
+    write_atomic(record_path(unit), json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def record_audit(made: "UnitAudit", accepted: Sequence["Acceptance"], seeds: int) -> None:
+    """Keep an audit of all mutants, and what it found of right variants and fakes (none: only mutants were made)."""
+    found: dict[str, Any] = {
+        "seed": made.seed,
+        "processor_seconds": round(made.processor_seconds),
+        "marks": round(made.marks, 4),
+        "stubs": made.rows(),
+    }
+    if accepted:
+        right, fakes = [row for row in accepted if row.kind != "fake"], [row for row in accepted if row.kind == "fake"]
+        found |= {
+            "seeds": seeds,
+            "variants": sum(row.kind == "variant" for row in right),
+            "wrongly_rejected": sum(bool(row.wrong) for row in right),
+            "fakes": len(fakes),
+            "wrongly_accepted": sum(bool(row.wrong) for row in fakes),
+        }
+    _write(made.unit, "audit", found)
+
+
+def record_gate(unit: Unit, outcomes: Sequence["Outcome"], device: str) -> None:
+    """Keep the outcomes of a gate on some seeds."""
+    seeds = {outcome.seed: outcome for outcome in outcomes}
+    found = {
+        "device": device,
+        "seconds": [round(outcome.seconds, 1) for outcome in seeds.values()],
+        "gates": [
+            {
+                "metric": gate.metric,
+                "bound": gate.bound,
+                "values": [o.value for o in outcomes if (o.metric, o.bound) == (gate.metric, gate.bound)],
+                "baseline": gate.baseline,
+                "ceiling": gate.ceiling,
+            }
+            for gate in outcomes
+            if gate.seed == next(iter(seeds))
+        ],
+        "figures": {key: [outcome.figures[key] for outcome in seeds.values()] for key in outcomes[0].figures},
+    }
+    _write(unit, "gate", found)
+
+
+def _name(unit: Unit, kind: str, found: dict[str, Any]) -> str:
+    """The unit's name, marked if what was recorded is not of the sources as they are now."""
+    return unit.id + ("" if found["sources"] == _sources(unit, kind) else f" {CHANGED}")
+
+
+def _made_with(records: Iterable[dict[str, Any]]) -> str:
+    versions = dict.fromkeys(f"Python {r['python']}, torch {r['torch']}, {r['system']}" for r in records)
+    return "; ".join(versions)
+
+
+def audit_page(units: Sequence[Unit]) -> str:
+    """The Markdown of `benchmarks/audit.md`; empty when nothing is recorded."""
+    kept = [(unit, found) for unit in units if (found := read_record(unit).get("audit"))]
+    if not kept:
+        return ""
+    lines = [
+        "# Audit of the tests",
+        "",
+        "Generated from `benchmarks/records/`, which `aigc audit UNIT --write` makes; do not edit.",
+        f"{_made_with(found for _, found in kept)}.",
+        "",
+        "A *mutant* is the reference with one small mistake in one stub (`course/mutate.py` lists the operators). It is killed if",
+        "the stub's own tests reject it on the one random seed that a learner gets. *Equivalent* ones, which no test could tell,",
+        "are marked with a reason beside the tests and do not count. The bar: "
+        f"{BAR:.0%} killed in every unit, at most {MARKED:.0%} marked.",
+        "*Right but different*: the reference of every stub and each right variant, on as many seeds as said; each fake on "
+        f"{SEEDS_OF_A_FAKE}.",
+        f"{CHANGED}: the unit's module, what it imports, or its tests have changed since.",
+        "",
+        "| unit | mutants | equivalent | killed | score | right variants | wrongly rejected | seeds | fakes | wrongly accepted |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for unit, found in kept:
+        mutants, equivalent, killed = (sum(stub[key] for stub in found["stubs"]) for key in ("mutants", "equivalent", "killed"))
+        cells = [_name(unit, "audit", found), mutants, f"{equivalent} ({found['marks']:.1%})", killed]
+        cells.append(f"**{killed / max(1, mutants - equivalent):.1%}**")
+        cells += [found.get(key, "—") for key in ("variants", "wrongly_rejected", "seeds", "fakes", "wrongly_accepted")]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    for unit, found in kept:
+        lines += ["", f"## {unit.id}", ""]
+        lines += [
+            f"Seed {found['seed']}, {found['processor_seconds']} processor seconds.",
+            "",
+            "| stub | mutants | equivalent | killed | score |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        lines += [
+            f"| `{stub['stub']}` | {stub['mutants']} | {stub['equivalent']} | {stub['killed']} | {stub['score']:.1%} |"
+            for stub in found["stubs"]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def gate_page(units: Sequence[Unit]) -> str:
+    """The Markdown of `benchmarks/gates.md`; empty when nothing is recorded."""
+    kept = [(unit, found) for unit in units if (found := read_record(unit).get("gate"))]
+    if not kept:
+        return ""
+    lines = [
+        "# Outcome gates",
+        "",
+        "Generated from `benchmarks/records/`, which `aigc gate UNIT --write` makes; do not edit.",
+        f"{_made_with(found for _, found in kept)}.",
+        "",
+        "Every system is trained on several seeds and measured on data that neither it nor the judges have seen. *Baseline* is a",
+        "trivial answer to the same question, *ceiling* what the judge says of real data. CPU seconds are those of training.",
+        f"{CHANGED}: the unit's module, or what it imports, has changed since.",
+        "",
+        "| unit | figure | gate | by seed | baseline | ceiling | CPU s |",
+        "|---|---|---|---|---:|---:|---|",
+    ]
+    for unit, found in kept:
+        name, seconds = _name(unit, "gate", found), ", ".join(f"{s:.0f}" for s in found["seconds"])
+        if found["device"] != "cpu":
+            seconds += f" ({found['device']})"
+        for gate in found["gates"]:
+            beside = ["—" if gate[key] is None else f"{gate[key]:.4g}" for key in ("baseline", "ceiling")]
+            values = ", ".join(f"{value:.4g}" for value in gate["values"])
+            lines.append("| " + " | ".join([name, f"`{gate['metric']}`", gate["bound"], values, *beside, seconds]) + " |")
+            name = seconds = ""
+    for unit, found in kept:
+        lines += ["", f"## {unit.id}", "", "| figure | by seed |", "|---|---|"]
+        lines += [f"| `{key}` | {', '.join(f'{v:.4g}' for v in values)} |" for key, values in found["figures"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def pages(root: Path, units: Sequence[Unit]) -> dict[Path, str]:
+    """The tables that records are shown in; those without any are left out."""
+    folder = root / "benchmarks"
+    texts = {folder / "audit.md": audit_page(units), folder / "gates.md": gate_page(units)}
+    return {path: text for path, text in texts.items() if text}
+
+
+def write_pages(root: Path) -> None:
+    """Bring the tables up to date."""
+    for path, text in pages(root, find_units(root)).items():
+        write_atomic(path, text)
