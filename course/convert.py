@@ -1,0 +1,122 @@
+"""`aigc convert` and `aigc train`: the converters at work, with the weights that come with the course or were trained here."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from course import media
+from course.catalogue import Unit, find_unit
+from course.errors import CourseError
+from course.load import reference_module
+from course.paths import write_atomic
+from reference_impl import weights
+from reference_impl.runtime import resolve_device
+
+KINDS = tuple(media.KINDS)
+Say = Callable[[str], None]
+
+
+def unit_of(source: str, target: str) -> Unit:
+    """The unit that turns one kind into another. Raises CourseError for kinds that do not exist, or twice the same."""
+    for kind in (source, target):
+        if kind not in KINDS:
+            raise CourseError(f"{kind!r} is not something to convert: use {', '.join(KINDS)}")
+    if source == target:
+        raise CourseError(f"from {source} to {target} there is nothing to convert")
+    return find_unit(f"convert/{source}_to_{target}")
+
+
+def train(unit: Unit, *, device: str = "auto", seed: int = 0, say: Say = lambda _: None) -> bytes:
+    """Train a unit's system with its own settings and keep the weights in the user's folder; the file's bytes."""
+    module: Any = reference_module(unit)
+    config = module.Config()
+    started = time.process_time()
+    model = module.train(config, device=device, seed=seed)
+    made = weights.to_bytes(unit.id, model, config, seed)
+    write_atomic(weights.own(unit.id), made)
+    say(f"{unit.id}: trained in {time.process_time() - started:.0f} CPU s, kept in {weights.own(unit.id)}")
+    return made
+
+
+def system(unit: Unit, *, device: str = "auto", say: Say = lambda _: None) -> Any:
+    """The trained model of a unit; trained first if there are no weights. Raises CourseError if there are unusable ones."""
+    if weights.find(unit.id) is None:
+        say(f"{unit.id} has no weights yet: training it first (a minute or two)")
+        train(unit, device=device, say=say)
+    try:
+        return weights.load(unit.id, device=device)
+    except weights.WeightsError as error:
+        raise CourseError(str(error)) from None
+
+
+def step(unit: Unit, thing: Any, *, device: str = "auto", say: Say = lambda _: None) -> Any:
+    """Turn one thing into another with a unit's system."""
+    from reference_impl.data import digits_in_motion as motion
+
+    model, module = system(unit, device=device, say=say), reference_module(unit)
+    source, target = unit.name.split("_to_")
+    if (source, target) == ("text", "speech"):  # the voices say two English words
+        said = motion.phrase(*motion.meaning(thing))
+        if said != thing:
+            say(f"saying {said!r}")
+        thing = said
+    batch = [thing] if source == "text" else thing[None]
+    return module.convert(model, batch)[0]
+
+
+def chain(
+    kinds: Sequence[str], thing: Any, *, device: str = "auto", say: Say = lambda _: None, keep: Callable[[str, Any], None]
+) -> Any:
+    """Turn a thing of the first kind into the second, that into the third, and so on; `keep` is told of each result."""
+    resolve_device(device)
+    units = [unit_of(*pair) for pair in itertools.pairwise(kinds)]
+    for unit, kind in zip(units, kinds[1:], strict=True):
+        thing = step(unit, thing, device=device, say=say)
+        keep(kind, thing)
+    return thing
+
+
+def ship(unit: Unit, *, device: str = "auto", seed: int = 0) -> str:
+    """Train a unit and put its weights into the course; the file. Raises CourseError if, rounded, they miss a gate or are too large."""
+    module: Any = reference_module(unit)
+    made = train(unit, device=device, seed=seed)
+    if len(made) > weights.LARGEST:
+        raise CourseError(f"{unit.id}: {len(made):,} bytes of weights, and at most {weights.LARGEST:,} come with the course")
+    figures = module.evaluate(weights.load(unit.id, path=weights.own(unit.id), device=device), seed=seed)
+    for gate in module.GATES:
+        if not gate.holds(figures):
+            raise CourseError(f"{unit.id}: {gate.metric} is {figures[gate.metric]:.4g} in half precision, and the gate is {gate}")
+    write_atomic(weights.shipped(unit.id), made)
+    weights.own(unit.id).unlink()
+    return str(weights.shipped(unit.id).relative_to(unit.root))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One gate of a unit: its figure with the weights at hand and with new ones, and whether both hold."""
+
+    metric: str
+    bound: str
+    kept: float
+    fresh: float
+    holds: bool
+
+
+def verify(unit: Unit, *, device: str = "auto") -> list[Comparison]:
+    """Train again with the seed that made the weights at hand and compare figures, not bytes. Raises CourseError without weights."""
+    module: Any = reference_module(unit)
+    path = weights.find(unit.id)
+    if path is None:
+        raise CourseError(f"there are no weights of {unit.id} to verify; make them with `aigc train {unit.id}`")
+    try:
+        kept, seed = weights.load(unit.id, path=path, device=device), int(weights.about(path)["seed"])
+    except weights.WeightsError as error:
+        raise CourseError(str(error)) from None
+    fresh = module.train(module.Config(), device=device, seed=seed)
+    before, after = module.evaluate(kept, seed=seed), module.evaluate(fresh, seed=seed)
+    return [
+        Comparison(gate.metric, str(gate), before[gate.metric], after[gate.metric], gate.holds(before) and gate.holds(after))
+        for gate in module.GATES
+    ]

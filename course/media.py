@@ -1,0 +1,308 @@
+"""One text, picture, video or sound: from a file to the tensor that the converters take, and back.
+
+What does not fit is either converted, and said, or refused with what came and what was expected. Pictures are dark ink on white
+paper in a file, and ink in [0, 1] in a tensor.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from course.errors import CourseError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from torch import Tensor
+
+    Array = NDArray[np.float32]
+
+KINDS = {"text": (".txt",), "image": (".png",), "video": (".gif", ".mp4"), "speech": (".wav",)}
+ENLARGED = 8  # a picture of 24×24 pixels is hard to see
+FRAME_MS, LAST_MS = 120, 900  # how long a GIF shows a frame, and its last one
+FAINT = 0.1  # less contrast is a blank page
+QUIET = 0.001  # a lower peak is silence
+SPEECH = 0.02  # of the peak; what is lower at either end is no speech
+
+Say = Callable[[str], None]
+
+
+def kind_of(path: Path) -> str:
+    """What a file holds, by its name. Raises CourseError for an ending that stands for nothing."""
+    for kind, endings in KINDS.items():
+        if path.suffix.lower() in endings:
+            return kind
+    known = ", ".join(f"{'/'.join(endings)} ({kind})" for kind, endings in KINDS.items())
+    raise CourseError(f"{path}: its name has to end in one of {known}")
+
+
+# --- text ---
+
+
+def read_text(source: str, say: Say) -> str:
+    """A caption, given as it is or as the name of a file of UTF-8. Raises CourseError if the data set has no such caption."""
+    from reference_impl.data import digits_in_motion as motion
+
+    text = source
+    if source.lower().endswith(".txt"):
+        try:
+            text = Path(source).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise CourseError(f"{source} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise CourseError(f"{source} is not UTF-8 text: {error}") from None
+    text = " ".join(text.split())
+    if not text:
+        raise CourseError(f"the text is empty: expected a caption such as {motion.caption(3, 'left')!r}")
+    try:
+        motion.encode([text])  # names the word that is not known
+        motion.meaning(text)
+    except ValueError as error:
+        raise CourseError(str(error)) from None
+    return text
+
+
+# --- pictures and videos ---
+
+
+def _open_image(path: Path) -> "Image":
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+            opened.load()
+    except FileNotFoundError:
+        raise CourseError(f"there is no file {path}") from None
+    except UnidentifiedImageError:
+        raise CourseError(f"{path} is no picture that can be read: expected a PNG or GIF") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise CourseError(f"{path} is larger than 89 million pixels: make it smaller first") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CourseError(f"{path} is cut off or damaged: {error}") from None
+    return opened
+
+
+def _paper(frame: "Image", path: Path, say: Say) -> "Array":
+    """The shades of a picture (H, W), 0 to 1; what is transparent lies on white paper."""
+    from PIL import Image
+
+    if frame.mode in ("RGBA", "LA", "PA") or "transparency" in frame.info:
+        frame = frame.convert("RGBA")
+        if np.asarray(frame)[..., 3].min() < 255:
+            say(f"{path}: is partly transparent; laid on white paper")
+        sheet = Image.new("RGBA", frame.size, "white")
+        frame = Image.alpha_composite(sheet, frame)
+    elif frame.mode in ("I", "F") or frame.mode.startswith("I;16"):
+        values: Array = np.asarray(frame, dtype=np.float32)
+        return values / np.float32(65535 if values.max() > 255 else 255)
+    return np.asarray(frame.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _ink(shades: "Array", path: Path, say: Say) -> "Tensor":
+    """Shades (T, H, W) as ink (T, 1, 24, 24): square, of the right size, and dark on light."""
+    import torch
+    from PIL import Image
+
+    from reference_impl.data.digits_in_motion import SIZE
+
+    if not np.isfinite(shades).all() or np.ptp(shades) < FAINT:
+        raise CourseError(f"{path} is blank: expected a digit, dark on white paper or light on black")
+    edge = np.concatenate([shades[:, [0, -1]].reshape(-1), shades[:, :, [0, -1]].reshape(-1)])
+    ink = 1 - shades
+    if np.median(edge) < 0.5:
+        say(f"{path}: is light on dark; inverted")
+        ink = shades
+    _, H, W = ink.shape
+    if H != W:
+        side = max(H, W)
+        say(f"{path}: {W}×{H} pixels are not square; paper added to {side}×{side}")
+        top, left = (side - H) // 2, (side - W) // 2
+        ink = np.pad(ink, ((0, 0), (top, side - H - top), (left, side - W - left)))
+    if ink.shape[1] != SIZE:
+        say(f"{path}: {ink.shape[2]}×{ink.shape[1]} pixels resized to {SIZE}×{SIZE}")
+        way = Image.Resampling.BOX if ink.shape[1] > SIZE else Image.Resampling.BICUBIC
+        ink = np.stack([np.asarray(Image.fromarray(frame).resize((SIZE, SIZE), way)) for frame in ink])
+    return torch.from_numpy(ink.astype(np.float32)).clamp(0, 1)[:, None]
+
+
+def read_image(path: Path, say: Say) -> "Tensor":
+    """A picture as ink (1, 24, 24). Raises CourseError if it cannot be read or is blank."""
+    opened = _open_image(path)
+    if getattr(opened, "n_frames", 1) > 1:
+        say(f"{path}: has {opened.n_frames} frames; took the first")  # type: ignore[attr-defined]
+        opened.seek(0)
+    return _ink(_paper(opened, path, say)[None], path, say)[0]
+
+
+def _mp4_frames(path: Path) -> list["Array"]:
+    try:
+        import av
+    except ImportError:
+        raise CourseError(f"{path}: MP4 needs the extra: pip install -e '.[video]'; a GIF does not") from None
+    if not path.is_file():
+        raise CourseError(f"there is no file {path}")
+    try:
+        with av.open(str(path)) as container:
+            return [frame.to_ndarray(format="gray").astype(np.float32) / np.float32(255) for frame in container.decode(video=0)]
+    except (av.FFmpegError, IndexError) as error:
+        raise CourseError(f"{path} is cut off, damaged or no video: {error}") from None
+
+
+def read_video(path: Path, say: Say) -> "Tensor":
+    """A GIF or MP4 as ink (8, 1, 24, 24). Raises CourseError if it cannot be read, is blank or has a single frame."""
+    from reference_impl.data.digits_in_motion import FRAMES
+
+    if path.suffix.lower() == ".mp4":
+        frames = _mp4_frames(path)
+    else:
+        opened: Any = _open_image(path)
+        frames = []
+        try:
+            for index in range(getattr(opened, "n_frames", 1)):
+                opened.seek(index)
+                frames.append(_paper(opened.copy(), path, say if not index else lambda _: None))
+        except (OSError, EOFError, SyntaxError) as error:
+            raise CourseError(f"{path} is cut off or damaged: {error}") from None
+    if len(frames) < 2:
+        raise CourseError(f"{path} has {len(frames)} frame: expected a video of {FRAMES} frames, or at least two")
+    if len(frames) != FRAMES:
+        say(f"{path}: {len(frames)} frames; took {FRAMES} of them, evenly spaced, the first and the last included")
+        frames = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, FRAMES)]
+    return _ink(np.stack(frames), path, say)
+
+
+def _shades(ink: "Tensor") -> "NDArray[np.uint8]":
+    """Ink (T, 1, 24, 24) as enlarged shades (T, H, W)."""
+    shades = (255 * (1 - ink.detach().float().cpu().clamp(0, 1))).round().byte().squeeze(1).numpy()
+    return shades.repeat(ENLARGED, 1).repeat(ENLARGED, 2)
+
+
+def image_bytes(image: "Tensor") -> bytes:
+    """Ink (1, 24, 24) as a PNG, eight times enlarged."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(_shades(image[None])[0]).save(file, "PNG")
+    return file.getvalue()
+
+
+def gif_bytes(video: "Tensor") -> bytes:
+    """Ink (8, 1, 24, 24) as a GIF that pauses on the last frame and starts again."""
+    from PIL import Image
+
+    frames = [Image.fromarray(frame) for frame in _shades(video)]
+    durations = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
+    for index, frame in enumerate(frames):  # Pillow would join equal frames into one: a corner differs by one shade
+        frame.putpixel((0, 0), int(frame.getpixel((0, 0))) ^ (index & 1))  # type: ignore[arg-type]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return file.getvalue()
+
+
+def mp4_bytes(video: "Tensor") -> bytes:
+    """Ink (8, 1, 24, 24) as an MP4 (H.264). Raises CourseError if the extra is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise CourseError("MP4 needs the extra: pip install -e '.[video]'; a GIF does not") from None
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        shades = _shades(video)
+        stream: Any = container.add_stream("libx264", rate=round(1000 / FRAME_MS))
+        stream.height, stream.width, stream.pix_fmt, stream.options = *shades.shape[1:], "yuv420p", {"crf": "12"}
+        for frame in shades:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray").reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+# --- sound ---
+
+
+def _cut_off(path: Path) -> str:
+    """What a WAV file announces and lacks, in words; empty if it is whole."""
+    head = path.read_bytes()[:8]
+    announced, size = int.from_bytes(head[4:8], "little") + 8, path.stat().st_size
+    streamed = announced >= 2**32 - 1024  # written to a pipe: the length was not known
+    return f"announces {announced} bytes and has {size}" if head[:4] == b"RIFF" and size < announced and not streamed else ""
+
+
+def read_sound(path: Path, say: Say) -> "Tensor":
+    """A sound as a waveform (8192,) in [-1, 1] at 8 kHz. Raises CourseError if it cannot be read, is silent or too long."""
+    import soundfile
+    import torch
+    from scipy.signal import resample_poly
+
+    from reference_impl.data.digits_in_motion import RATE, SAMPLES
+
+    if not path.is_file():
+        raise CourseError(f"there is no file {path}")
+    try:
+        missing = _cut_off(path)
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise CourseError(f"{path} is no sound that can be read, or damaged: {error}") from None
+    if missing:
+        raise CourseError(f"{path} is cut off: it {missing}")
+    if sound.shape[1] > 1:
+        say(f"{path}: {sound.shape[1]} channels; took their mean")
+    wave = sound.mean(1)
+    if not np.isfinite(wave).all():
+        raise CourseError(f"{path} has samples that are not numbers")
+    if rate != RATE:
+        say(f"{path}: {rate / 1000:g} kHz resampled to {RATE / 1000:g} kHz")
+        divisor = np.gcd(rate, RATE)
+        wave = resample_poly(wave, RATE // divisor, rate // divisor).astype(np.float32)
+    peak = float(np.abs(wave).max(initial=0))
+    if peak < QUIET:
+        raise CourseError(f"{path} is silent: expected two spoken words such as 'three left'")
+    if peak > 1:
+        say(f"{path}: peak {peak:.2g} scaled to 1")
+        wave = wave / peak
+    if len(wave) > SAMPLES:
+        loud = np.flatnonzero(np.abs(wave) > SPEECH * peak)
+        wave = wave[loud[0] : loud[-1] + 1]
+        if len(wave) > SAMPLES:
+            raise CourseError(
+                f"{path} holds {len(wave) / RATE:.2f} s of sound: expected two spoken words, at most {SAMPLES / RATE:.2f} s"
+            )
+        say(f"{path}: silence cut away at the ends")
+    return torch.from_numpy(np.pad(wave, (0, SAMPLES - len(wave))).astype(np.float32))
+
+
+def sound_bytes(waveform: "Tensor") -> bytes:
+    """A waveform (S,) at 8 kHz as a 16-bit WAV."""
+    import soundfile
+
+    from reference_impl.data.digits_in_motion import RATE
+
+    file = io.BytesIO()
+    soundfile.write(file, waveform.detach().float().cpu().clamp(-1, 1).numpy(), RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+# --- of any kind ---
+
+
+def read(kind: str, source: str, say: Say) -> Any:
+    """A thing of a kind from a file, or a text as it is. `say` is told of each conversion."""
+    if kind == "text":
+        return read_text(source, say)
+    return {"image": read_image, "video": read_video, "speech": read_sound}[kind](Path(source), say)
+
+
+def to_bytes(kind: str, thing: Any, ending: str) -> bytes:
+    """The file of a thing of a kind, by the ending of its name."""
+    if kind == "text":
+        return f"{thing}\n".encode()
+    if kind == "image":
+        return image_bytes(thing)
+    if kind == "speech":
+        return sound_bytes(thing)
+    return mp4_bytes(thing) if ending == ".mp4" else gif_bytes(thing)
