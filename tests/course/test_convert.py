@@ -152,13 +152,8 @@ def trained(monkeypatch, tmp_path):
 
     from reference_impl.image import vae
 
-    module = types.SimpleNamespace(
-        Config=vae.Config,
-        train=train,
-        GATES=vae.GATES[:1],
-        evaluate=lambda model, *, seed: {vae.GATES[0].metric: 1.0},
-        Linear=Linear,
-    )
+    gates, figures = (Gate("right", at_least=0.9),), {"right": 0.95}
+    module = types.SimpleNamespace(Config=vae.Config, train=train, GATES=gates, evaluate=lambda model, *, seed: figures)
     monkeypatch.setattr(converter, "reference_module", lambda unit: module)
     monkeypatch.setattr(weights, "_system", lambda unit: (module.Config(), Linear))
     monkeypatch.setattr(weights, "shipped", lambda unit: tmp_path / "course" / f"{unit}.safetensors")
