@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from course import media
@@ -78,7 +79,7 @@ def chain(
     return thing
 
 
-def ship(unit: Unit, *, device: str = "auto", seed: int = 0) -> str:
+def ship(unit: Unit, *, device: str = "auto", seed: int = 0) -> Path:
     """Train a unit and put its weights into the course; the file. Raises CourseError if, rounded, they miss a gate or are too large."""
     module: Any = reference_module(unit)
     made = train(unit, device=device, seed=seed)
@@ -90,7 +91,7 @@ def ship(unit: Unit, *, device: str = "auto", seed: int = 0) -> str:
             raise CourseError(f"{unit.id}: {gate.metric} is {figures[gate.metric]:.4g} in half precision, and the gate is {gate}")
     write_atomic(weights.shipped(unit.id), made)
     weights.own(unit.id).unlink()
-    return str(weights.shipped(unit.id).relative_to(unit.root))
+    return weights.shipped(unit.id)
 
 
 @dataclass(frozen=True)

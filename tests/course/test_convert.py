@@ -11,6 +11,7 @@ from course.catalogue import exercises
 from course.paths import root as course_root
 from reference_impl import weights
 from reference_impl.data import digits_in_motion as motion
+from reference_impl.runtime import Gate
 
 CONVERTERS = [unit.id for unit in exercises(course_root()) if unit.track == "convert"]
 KINDS = ("text", "image", "video", "speech")
