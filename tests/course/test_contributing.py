@@ -1,0 +1,66 @@
+"""The example in CONTRIBUTING.md works: its files are written as they stand there, and its commands run, in a copy of the course."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+BLOCK = re.compile(r"^(`{3,})(\w+)(?: file=(\S+))?\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+PARTS = ("course", "questions", "reference_impl", "notebooks", "solutions", "tests/exercises", "benchmarks")
+
+
+@pytest.fixture(scope="module")
+def blocks(pytestconfig):
+    text = (pytestconfig.rootpath / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return [match.groups()[1:] for match in BLOCK.finditer(text)]
+
+
+@pytest.fixture
+def copy(pytestconfig, tmp_path):
+    """The course in a folder of its own."""
+    for part in PARTS:
+        shutil.copytree(pytestconfig.rootpath / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml"):
+        shutil.copy(pytestconfig.rootpath / name, tmp_path)
+    return tmp_path
+
+
+def run(copy, command):
+    program, *arguments = shlex.split(command)
+    assert program == "aigc", command
+    return subprocess.run(
+        [sys.executable, "-m", "course.cli", *arguments], cwd=copy, capture_output=True, text=True, encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(copy), "AIGC_ROOT": str(copy), "PYTHONIOENCODING": "utf-8"}, timeout=600,
+    )  # fmt: skip
+
+
+def test_the_example_is_a_unit_in_three_files(blocks, copy):
+    files = {name: text for _, name, text in blocks if name}
+    assert [name.split("/")[0] for name in files] == ["reference_impl", "questions", "questions", "tests"]
+    for name, text in files.items():
+        assert not (copy / name).exists(), "the example is not part of the course"
+        (copy / name).write_text(text, encoding="utf-8")
+    (steps,) = [text for _, name, text in blocks if "aigc build\n" in text and name is None]
+    for command in steps.splitlines():
+        ran = run(copy, command)
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+        if command.startswith("aigc audit"):
+            assert "100.0%" in ran.stdout, ran.stdout
+            assert "4 of 4 right implementations accepted on all of 20 seeds, 8 of 8 fakes rejected" in ran.stdout, ran.stdout
+    for made in ("notebooks/text/label_smoothing.ipynb", "solutions/text/label_smoothing.ipynb"):
+        assert (copy / made).is_file()
+    assert "questions/text/label_smoothing.md" in (copy / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_is_formatted_as_the_course_is(blocks, pytestconfig, tmp_path):
+    ruff = shutil.which("ruff") or pytest.skip("ruff is in the extra dev")
+    for _, name, text in blocks:
+        if name and name.endswith(".py"):
+            for arguments in (["format", "--diff"], ["check"]):
+                options = ["--stdin-filename", str(pytestconfig.rootpath / name), "-"]
+                ran = subprocess.run([ruff, *arguments, *options], input=text, capture_output=True, text=True, encoding="utf-8")
+                assert ran.returncode == 0, ran.stdout + ran.stderr
