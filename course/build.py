@@ -318,28 +318,37 @@ def with_links(text: str, links: str) -> str:
     return re.sub(r"(\A---\n.*?\n---\n)\n*", lambda match: f"{match[1]}\n{block}\n\n", text, count=1, flags=re.DOTALL)
 
 
-def readme_index(units: list[Unit]) -> str:
-    """The course by track, as Markdown tables."""
+INDEX = {
+    "en": ("question", "difficulty", "exercise", "solution", "reference", "notebook", "solution", "module"),
+    "zh": ("题目", "难度", "练习", "解答", "参考实现", "notebook", "解答", "模块"),
+}
+TRACKS_ZH = {"concepts": "概念", "convert": "模态转换", "image": "图像", "text": "文本", "audio": "音频", "video": "视频"}
+
+
+def readme_index(units: list[Unit], language: str) -> str:
+    """The course by track, as Markdown tables: exercises with their files, and concept questions as a list."""
     lines: list[str] = []
+    head, names = INDEX[language][:5], INDEX[language][5:]
     for track in dict.fromkeys(unit.track for unit in units):
-        lines += [
-            f"### {track}",
-            "",
-            "| question | 问题 | difficulty | exercise | solution | reference |",
-            "|---|---|---|---|---|---|",
-        ]
-        for unit in (u for u in units if u.track == track):
+        lines += [f"### {TRACKS_ZH.get(track, track) if language == 'zh' else track}", ""]
+        own = [unit for unit in units if unit.track == track]
+        concepts = [unit for unit in own if unit.is_concept]
+        if len(own) > len(concepts):
+            lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        for unit in (unit for unit in own if not unit.is_concept):
+            links = [_title_link(unit, language), "★" * unit.difficulty + "☆" * (5 - unit.difficulty)]
             code = unit.describe()
-            cells = [
-                f"[{unit.title}]({code['question']})",
-                f"[{unit.title_zh}]({code['question_zh']})",
-                "★" * unit.difficulty + "☆" * (5 - unit.difficulty),
-            ]
-            links = {"notebook": code["notebook"], "solution": code["solution"], "module": code["module"]}
-            cells += ["—" if path is None else f"[{name}]({path})" for name, path in links.items()]
-            lines.append("| " + " | ".join(cells) + " |")
+            links += [f"[{name}]({code[key]})" for name, key in zip(names, ("notebook", "solution", "module"), strict=True)]
+            lines.append("| " + " | ".join(links) + " |")
+        if concepts:
+            lines.append(" · ".join(_title_link(unit, language) for unit in concepts))
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _title_link(unit: Unit, language: str) -> str:
+    code = unit.describe()
+    return f"[{unit.title}]({code['question']})" if language == "en" else f"[{unit.title_zh}]({code['question_zh']})"
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------------
@@ -353,9 +362,9 @@ def generated_texts(root: Path, units: list[Unit]) -> dict[Path, str]:
             texts[unit.notebook] = to_json(compose(unit, solved=False))
         for language, page in unit.pages.items():
             texts[page.path] = with_links(page.path.read_text(encoding="utf-8"), page_links(unit, language))
-    readme = root / "README.md"
     texts |= records.pages(root, units)
-    texts[readme] = between(readme.read_text(encoding="utf-8"), "index", readme_index(units), readme)
+    for language, readme in (("en", root / "README.md"), ("zh", root / "README.zh.md")):
+        texts[readme] = between(readme.read_text(encoding="utf-8"), "index", readme_index(units, language), readme)
     return texts
 
 

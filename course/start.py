@@ -57,7 +57,7 @@ def tour(console: Console) -> None:
         "  make lab                    open JupyterLab on your copies of the exercises\n"
         "  .venv/bin/aigc check vae    check your answers from the terminal\n"
         "  .venv/bin/aigc list         see every unit\n"
-        "  README.md                   the index of the course, in English and Chinese",
+        "  README.md, README.zh.md     the index of the course, in English and Chinese",
         markup=False,
         highlight=False,
     )

@@ -27,6 +27,7 @@ def test_build_then_check_then_build_again(toy):
     after = {path: path.read_bytes() for path in before}
     assert before == after
     assert "[Sums](questions/toy/sums.md)" in (toy / "README.md").read_text()
+    assert "[求和](questions/toy/sums.zh.md)" in (toy / "README.zh.md").read_text(encoding="utf-8")
     assert "notebooks/toy/sums.ipynb" in (toy / "questions/toy/sums.zh.md").read_text(encoding="utf-8")
 
     (toy / "notebooks/toy/sums.ipynb").unlink()

@@ -29,6 +29,16 @@ def copy(pytestconfig, tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md"])
+def test_every_link_leads_somewhere(name, pytestconfig):
+    text = re.sub(
+        r"^(`{3,}).*?^\1$", "", (pytestconfig.rootpath / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    found = [target for target in re.findall(r"\]\(([^)\s#]+)", text) if "://" not in target]
+    gone = [target for target in found if not (pytestconfig.rootpath / target).exists()]
+    assert not gone, f"{name} links to what does not exist: {gone}"
+
+
 def run(copy, command):
     program, *arguments = shlex.split(command)
     assert program == "aigc", command

@@ -11,6 +11,7 @@ from course.catalogue import Unit
 
 TOY = {
     "README.md": "# Toy\n\n<!-- index:start -->\n<!-- index:end -->\n",
+    "README.zh.md": "# 玩具\n\n<!-- index:start -->\n<!-- index:end -->\n",
     "questions/toy/sums.md": """---
 title: Sums
 difficulty: 1
