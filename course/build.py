@@ -158,6 +158,14 @@ def compose(unit: Unit, *, solved: bool) -> dict[str, Any]:
     cells = [_markdown("title", _header(unit, docstring, solved))]
     setup = f'from course.notebook import checks_for\n\ncheck = checks_for("{unit.id}")'
     cells.append(_code("setup", setup))
+    if unit.track == "convert":
+        cells.append(
+            _markdown(
+                "finished",
+                "## Finished, it does this\n\nHeld-out things, by the reference with weights that come with the course.",
+            )
+        )
+        cells.append(_code("show", f'from course.showcase import show\n\nshow("{unit.id}")', ["show"]))
     used: set[str] = {cell["id"] for cell in cells}
 
     def unique(identity: str) -> str:
@@ -215,8 +223,10 @@ def fill(notebook: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def sources(unit: Unit) -> list[Path]:
-    """Everything that a solution's outputs come from: the module, what it imports, and the tests."""
-    return [*import_closure(unit.module, unit.root), unit.tests]
+    """Everything that a solution's outputs come from: the module, what it imports, the tests, and the weights that it shows."""
+    kept = unit.root / "reference_impl" / "weights" / f"{unit.id}.safetensors"
+    shown = [kept] if unit.track == "convert" and kept.is_file() else []
+    return [*import_closure(unit.module, unit.root), unit.tests, *shown]
 
 
 def stale_solution(unit: Unit) -> str:
