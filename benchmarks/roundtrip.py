@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from course import media
 from course.convert import KINDS, system, unit_of
 from course.load import reference_module
 from course.paths import root, write_atomic
@@ -61,6 +62,8 @@ def convert(source: str, target: str, things: Any) -> Any:
     """Turn a batch of one kind into another; a text that is no caption cannot be drawn or said, and becomes an empty thing."""
     unit = unit_of(source, target)
     model, module = system(unit, device="cpu", say=Console(stderr=True).print), reference_module(unit)
+    if source == "speech":
+        things = torch.stack([media.fit(sound.cpu(), lambda _: None) for sound in things])
     if source != "text":
         return module.convert(model, things)
     pairs = [meaning(text) for text in things]

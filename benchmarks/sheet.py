@@ -44,11 +44,7 @@ def sheet(item: motion.Item) -> Figure:
     for row, source in enumerate(KINDS):
         for column, target in enumerate(KINDS):
             axes = grid[row, column]
-            made = (
-                things[source]
-                if source == target
-                else step(unit_of(source, target), padded(source, things[source]), device="cpu")
-            )
+            made = things[source] if source == target else step(unit_of(source, target), things[source], device="cpu")
             draw(axes, target, made)
             if source == target:
                 for spine in axes.spines.values():
@@ -58,11 +54,6 @@ def sheet(item: motion.Item) -> Figure:
             if not column:
                 axes.set_ylabel(f"from {source}", fontsize=12)
     return figure
-
-
-def padded(kind: str, thing: Any) -> Any:
-    """A waveform as converters take it: as long as those of the data set."""
-    return torch.nn.functional.pad(thing, (0, motion.SAMPLES - len(thing))) if kind == "speech" else thing
 
 
 def main() -> None:

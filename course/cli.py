@@ -249,8 +249,12 @@ def gate(
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Keep what was found, in benchmarks/records and its table.")] = False,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Keep the first seed's weights in the course itself, if they hold.")
+    ] = False,
 ) -> None:
     """Train the reference and hold its figures, on held-out data, against the unit's gate."""
+    from course import convert as converter
     from course import records
     from course.gate import Outcome, run_gate
     from reference_impl.runtime import resolve_device
@@ -259,9 +263,12 @@ def gate(
     if found.is_concept:
         raise CourseError(f"{found.id} is a concept question: it has no gate")
     outcomes: list[Outcome] = []
+    models: list[Any] = []
     try:
         for seed in range(seeds):
-            outcomes += run_gate(found, seed, device, precision, compile)
+            outcomes += run_gate(found, seed, device, precision, compile, models.append)
+        if ship:
+            console.print(f"wrote {converter.ship(found, models[0], 0, device=device)}", highlight=False, soft_wrap=True)
     except ValueError as error:
         raise CourseError(str(error)) from None
     if as_json:
@@ -554,7 +561,7 @@ def train(
             if verify:
                 held &= show_comparison(unit, converter.verify(unit, device=device))
             elif ship:
-                say(f"wrote {converter.ship(unit, device=device, seed=seed)}")
+                say(f"wrote {converter.ship(unit, converter.trained(unit, device, seed), seed, device=device)}")
             else:
                 converter.train(unit, device=device, seed=seed, say=say)
     except ValueError as error:

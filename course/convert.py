@@ -29,13 +29,17 @@ def unit_of(source: str, target: str) -> Unit:
     return find_unit(f"convert/{source}_to_{target}")
 
 
+def trained(unit: Unit, device: str, seed: int) -> Any:
+    """A unit's system, trained with its own settings."""
+    module: Any = reference_module(unit)
+    return module.train(module.Config(), device=device, seed=seed)
+
+
 def train(unit: Unit, *, device: str = "auto", seed: int = 0, say: Say = lambda _: None) -> bytes:
     """Train a unit's system with its own settings and keep the weights in the user's folder; the file's bytes."""
     module: Any = reference_module(unit)
-    config = module.Config()
     started = time.process_time()
-    model = module.train(config, device=device, seed=seed)
-    made = weights.to_bytes(unit.id, model, config, seed)
+    made = weights.to_bytes(unit.id, trained(unit, device, seed), module.Config(), seed)
     write_atomic(weights.own(unit.id), made)
     say(f"{unit.id}: trained in {time.process_time() - started:.0f} CPU s, kept in {weights.own(unit.id)}")
     return made
@@ -63,6 +67,8 @@ def step(unit: Unit, thing: Any, *, device: str = "auto", say: Say = lambda _: N
         if said != thing:
             say(f"saying {said!r}")
         thing = said
+    if source == "speech":
+        thing = media.fit(thing, say)
     batch = [thing] if source == "text" else thing[None]
     return module.convert(model, batch)[0]
 
@@ -79,18 +85,20 @@ def chain(
     return thing
 
 
-def ship(unit: Unit, *, device: str = "auto", seed: int = 0) -> Path:
-    """Train a unit and put its weights into the course; the file. Raises CourseError if, rounded, they miss a gate or are too large."""
+def ship(unit: Unit, model: Any, seed: int, *, device: str = "auto") -> Path:
+    """Put a trained model's weights into the course; the file. Raises CourseError if, rounded, they miss a gate or are too large."""
     module: Any = reference_module(unit)
-    made = train(unit, device=device, seed=seed)
+    made = weights.to_bytes(unit.id, model, module.Config(), seed)
     if len(made) > weights.LARGEST:
         raise CourseError(f"{unit.id}: {len(made):,} bytes of weights, and at most {weights.LARGEST:,} come with the course")
-    figures = module.evaluate(weights.load(unit.id, path=weights.own(unit.id), device=device), seed=seed)
+    path = weights.own(unit.id)
+    write_atomic(path, made)
+    figures = module.evaluate(weights.load(unit.id, path=path, device=device), seed=seed)
     for gate in module.GATES:
         if not gate.holds(figures):
             raise CourseError(f"{unit.id}: {gate.metric} is {figures[gate.metric]:.4g} in half precision, and the gate is {gate}")
     write_atomic(weights.shipped(unit.id), made)
-    weights.own(unit.id).unlink()
+    path.unlink()
     return weights.shipped(unit.id)
 
 
@@ -115,8 +123,7 @@ def verify(unit: Unit, *, device: str = "auto") -> list[Comparison]:
         kept, seed = weights.load(unit.id, path=path, device=device), int(weights.about(path)["seed"])
     except weights.WeightsError as error:
         raise CourseError(str(error)) from None
-    fresh = module.train(module.Config(), device=device, seed=seed)
-    before, after = module.evaluate(kept, seed=seed), module.evaluate(fresh, seed=seed)
+    before, after = (module.evaluate(model, seed=seed) for model in (kept, trained(unit, device, seed)))
     return [
         Comparison(gate.metric, str(gate), before[gate.metric], after[gate.metric], gate.holds(before) and gate.holds(after))
         for gate in module.GATES

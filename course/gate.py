@@ -1,7 +1,7 @@
 """Outcome gates: train a system, evaluate it on held-out data, and hold the figures against what it must reach."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,15 @@ class Outcome:
     seconds: float
 
 
-def run_gate(unit: Unit, seed: int, device: str, precision: str = "float32", compile: bool = False) -> Iterator[Outcome]:
-    """Train with the default config on one seed and judge it by each of the module's `GATES`."""
+def run_gate(
+    unit: Unit,
+    seed: int,
+    device: str,
+    precision: str = "float32",
+    compile: bool = False,
+    trained: Callable[[Any], None] = lambda model: None,
+) -> Iterator[Outcome]:
+    """Train with the default config on one seed and judge it by each of the module's `GATES`; `trained` is handed the model."""
     module: Any = reference_module(unit)
     for name in ("train", "evaluate", "GATES"):
         if not hasattr(module, name):
@@ -35,6 +42,7 @@ def run_gate(unit: Unit, seed: int, device: str, precision: str = "float32", com
     started = time.process_time()
     model = module.train(module.Config(), device=device, seed=seed, precision=precision, compile=compile)
     seconds = time.process_time() - started
+    trained(model)
     figures: dict[str, float] = module.evaluate(model, seed=seed)
     for gate in module.GATES:
         yield Outcome(

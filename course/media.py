@@ -27,6 +27,7 @@ FRAME_MS, LAST_MS = 120, 900  # how long a GIF shows a frame, and its last one
 FAINT = 0.1  # less contrast is a blank page
 QUIET = 0.001  # a lower peak is silence
 SPEECH = 0.02  # of the peak; what is lower at either end is no speech
+FASTER = 1.5  # a sound that is longer than one of the data set may be played so much faster
 
 Say = Callable[[str], None]
 
@@ -239,7 +240,7 @@ def read_sound(path: Path, say: Say) -> "Tensor":
     import torch
     from scipy.signal import resample_poly
 
-    from reference_impl.data.digits_in_motion import RATE, SAMPLES
+    from reference_impl.data.digits_in_motion import RATE
 
     if not path.is_file():
         raise CourseError(f"there is no file {path}")
@@ -265,15 +266,31 @@ def read_sound(path: Path, say: Say) -> "Tensor":
     if peak > 1:
         say(f"{path}: peak {peak:.2g} scaled to 1")
         wave = wave / peak
-    if len(wave) > SAMPLES:
-        loud = np.flatnonzero(np.abs(wave) > SPEECH * peak)
-        wave = wave[loud[0] : loud[-1] + 1]
-        if len(wave) > SAMPLES:
-            raise CourseError(
-                f"{path} holds {len(wave) / RATE:.2f} s of sound: expected two spoken words, at most {SAMPLES / RATE:.2f} s"
-            )
-        say(f"{path}: silence cut away at the ends")
-    return torch.from_numpy(np.pad(wave, (0, SAMPLES - len(wave))).astype(np.float32))
+    return fit(torch.from_numpy(wave.astype(np.float32)), say, f"{path}: ")
+
+
+def fit(waveform: "Tensor", say: Say, prefix: str = "") -> "Tensor":
+    """A waveform (S,) as one of 8192 samples: silence added or cut away at the ends; if that is not enough, said a little faster.
+
+    Raises CourseError if it would have to be more than half as fast again.
+    """
+    import torch
+    from scipy.signal import resample
+
+    from reference_impl.data.digits_in_motion import RATE, SAMPLES
+
+    if len(waveform) > SAMPLES:
+        loud = (waveform.abs() > SPEECH * waveform.abs().max()).nonzero()[:, 0]
+        waveform = waveform[int(loud[0]) : int(loud[-1]) + 1]
+        if len(waveform) <= SAMPLES:
+            say(f"{prefix}silence cut away at the ends")
+    seconds, most = len(waveform) / RATE, SAMPLES / RATE
+    if seconds > FASTER * most:
+        raise CourseError(f"{prefix}{seconds:.2f} s of sound: expected two spoken words, at most {FASTER * most:.2f} s")
+    if seconds > most:
+        say(f"{prefix}{seconds:.2f} s of sound; played faster, in {most:.2f} s")
+        waveform = torch.from_numpy(resample(waveform.cpu().numpy(), SAMPLES).astype(np.float32))
+    return torch.nn.functional.pad(waveform, (0, SAMPLES - len(waveform)))
 
 
 def sound_bytes(waveform: "Tensor") -> bytes:

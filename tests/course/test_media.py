@@ -153,6 +153,14 @@ def test_silence_at_the_ends_is_cut_away(tmp_path, item, said):
     assert back.abs().max().item() == pytest.approx(item.waveform.abs().max().item(), abs=1e-3)
 
 
+def test_what_is_a_little_too_long_is_played_faster(tmp_path, said):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 400 * np.arange(10000) / 8000), 8000)
+    back = media.read_sound(path, said.append)
+    assert len(back) == motion.SAMPLES and said == [f"{path}: 1.25 s of sound; played faster, in 1.02 s"]
+    assert torch.fft.rfft(back).abs().argmax() == pytest.approx(400 * 10000 / 8000, abs=2), "as many waves in less time"
+
+
 def test_a_float_file_that_is_too_loud_is_scaled(tmp_path, item, said):
     path = tmp_path / "x.wav"
     soundfile.write(path, 10 * item.waveform.numpy() / item.waveform.abs().max().item(), 8000, subtype="FLOAT")
@@ -181,7 +189,7 @@ IMAGE = media.image_bytes(torch.rand(1, 24, 24))
         ("x.wav", WHOLE[: len(WHOLE) // 2], "is cut off: it announces 32"),
         ("x.wav", b"RIFF", "is no sound that can be read, or damaged"),
         ("x.wav", b"", "is no sound that can be read, or damaged"),
-        ("x.wav", wav(np.random.default_rng(0).normal(size=30000)), "3.75 s of sound: expected two spoken words, at most 1.02 s"),
+        ("x.wav", wav(np.random.default_rng(0).normal(size=30000)), "3.75 s of sound: expected two spoken words, at most 1.54 s"),
         ("x.wav", wav([np.nan] * 100), "samples that are not numbers"),
         ("x.wav", None, "there is no file"),
         ("x.png", IMAGE[: len(IMAGE) // 2], "is cut off or damaged"),
