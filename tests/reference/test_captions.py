@@ -1,0 +1,43 @@
+"""The error rate of captions is that of jiwer, and every caption of the data set counts as right for its own picture only."""
+
+import random
+
+import jiwer
+import pytest
+import torch
+
+from reference_impl.convert.image_to_text import LANGUAGES, character_error_rate, score_captions
+from reference_impl.data import digits_in_motion as motion
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_character_error_rate_is_that_of_jiwer(seed):
+    chance = random.Random(seed)
+    every = [motion.caption(d, p, t, lang) for d in range(10) for p in motion.PLACES for t in range(5) for lang in LANGUAGES]
+    references = chance.sample(every, 20)
+    texts = chance.sample(every, 20)
+    expected = jiwer.cer(references, texts)
+    assert character_error_rate(texts, references) == pytest.approx(expected), "jiwer is the field's measure of error rates"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_template_counts_as_right(language):
+    split = motion.load("test").select(torch.arange(20))
+    for template in range(len(motion.TEMPLATES[language])):
+        texts = [
+            motion.caption(d, motion.PLACES[p], template, language)
+            for d, p in zip(split.digits.tolist(), split.places.tolist(), strict=True)
+        ]
+        assert score_captions(texts, split, language) == {"exact": 1.0, "cer": 0.0}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_other_captions_count_as_wrong(language):
+    split = motion.load("test").select(torch.arange(20))
+    pairs = list(zip(split.digits.tolist(), split.places.tolist(), strict=True))
+    other_digit = [motion.caption((d + 1) % 10, motion.PLACES[p], 0, language) for d, p in pairs]
+    other_place = [motion.caption(d, motion.PLACES[(p + 1) % 4], 0, language) for d, p in pairs]
+    other_language = [motion.caption(d, motion.PLACES[p], 0, "zh" if language == "en" else "en") for d, p in pairs]
+    for texts in (other_digit, other_place, other_language, [""] * 20):
+        scored = score_captions(texts, split, language)
+        assert scored["exact"] == 0.0 and scored["cer"] > 0.0
