@@ -356,8 +356,8 @@ def test_a_short_sentence_is_not_lost_to_long_beginnings(impl, draw):
     p, starts = p / p.sum(2, keepdim=True), torch.tensor([BOS])
     sentences, values = impl.beam_search(impl.Toy(p.log()), starts, width=width, alpha=0.0, length=length)
     hint = "a finished sentence competes with finished ones only; it needs no place among the beginnings that go on"
-    assert_equal(sentences[0, 0], F.pad(torch.tensor([EOS]), (0, length - 1)), what="the best sentence", hint=hint)
-    assert_close(values[0, 0], p[0, BOS, EOS].log().float(), what="its value", hint="its log-probability")
+    assert_equal(sentences[:, :1], F.pad(torch.tensor([[[EOS]]]), (0, length - 1)), what="the best sentence", hint=hint)
+    assert_close(values[:, :1], p[0, :1, EOS, None].log().float(), what="its value", hint="its log-probability")
 
 
 # --- character_error_rate ----------------------------------------------------------------------------------------------
@@ -407,7 +407,9 @@ def test_long_references_weigh_more(impl):
 
 
 @pytest.mark.stub("character_error_rate")
-@pytest.mark.parametrize(("texts", "references"), [(["a", "b"], ["a"]), (["a"], ["a", "b"]), (["a"], [""]), ([], [])])
+@pytest.mark.parametrize(
+    ("texts", "references"), [(["a", "b"], ["a"]), (["a"], ["a", "b"]), (["a"], [""]), (["a", "b"], ["", ""]), ([], [])]
+)
 def test_nothing_to_divide_by_is_refused(impl, texts, references):
     with raises(ValueError, hint="one reference for each text, and at least one character in them"):
         impl.character_error_rate(texts, references)
@@ -815,3 +817,14 @@ VARIANTS = {
 
 # Sentences and rates are chosen and counted, not differentiated.
 NO_GRADIENT = {"beam_search": ("score",)}
+
+EQUIVALENT = {
+    "character_error_rate": {
+        "arguments swapped: zip(texts, references, strict=True) -> zip(references, texts, strict=True)": (
+            "a distance is the same both ways, and the characters of the references are counted before"
+        ),
+        "boolean: len(texts) != len(references) or not characters -> not characters": (
+            "zip refuses lists of unequal length with a ValueError too; its message says less"
+        ),
+    },
+}
