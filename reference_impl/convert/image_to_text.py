@@ -58,7 +58,7 @@ def patchify(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B N 
     A patch is flattened to D = C · size² numbers, channel by channel, each row by row. Dosovitskiy et al. (2021), section 3.1.
     Raises ValueError unless H and W are multiples of `size`.
     """
-    _, _, H, W = images.shape
+    H, W = images.shape[2:]
     if H % size or W % size:
         raise ValueError(f"an image of {H}×{W} pixels cannot be cut into patches of {size}×{size}")
     patches = images.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, C, rows, size, columns, size)
@@ -232,7 +232,7 @@ def beam_search(
     for t in range(1, length + 1):
         log_p = total[:, :, None] + score(beams).float().log_softmax(dim=-1)  # (B, W, V)
         ended = F.pad(beams[:, :, 1:], (0, 1), value=motion.EOS)  # (B, W, t)
-        ended = F.pad(ended, (0, length - t), value=motion.PAD)
+        ended = F.pad(ended, (0, length - t))  # (B, W, L), since <pad> is 0
         ranked = torch.cat([best, log_p[:, :, motion.EOS] / length_penalty(t, alpha)], dim=1)  # (B, 2W)
         best, kept = ranked.topk(width)
         sentences = torch.cat([sentences, ended], dim=1).gather(1, kept[:, :, None].expand(-1, -1, length))
@@ -251,7 +251,8 @@ def character_error_rate(texts: Sequence[str], references: Sequence[str]) -> flo
 
     Spaces count. The rate can exceed 1. Raises ValueError if there is not one reference for each text, or no character in them.
     """
-    if len(texts) != len(references) or not "".join(references):
+    characters = len("".join(references))
+    if len(texts) != len(references) or not characters:
         raise ValueError(f"expected a reference for each of {len(texts)} texts, got {len(references)}, or all are empty")
     edits = 0
     for text, reference in zip(texts, references, strict=True):
@@ -261,7 +262,7 @@ def character_error_rate(texts: Sequence[str], references: Sequence[str]) -> flo
             for j, written in enumerate(text, start=1):
                 row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (written != wanted)))
         edits += row[-1]
-    return edits / sum(len(reference) for reference in references)
+    return edits / characters
 
 
 def nearest_captions(texts: Sequence[str], split: motion.Split, language: motion.Language) -> list[str]:
