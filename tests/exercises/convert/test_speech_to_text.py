@@ -207,8 +207,9 @@ def test_too_few_frames_are_refused(impl, draw):
 
 @pytest.mark.stub("greedy_decode")
 def test_likeliest_symbol_of_each_frame_collapsed(impl, draw):
-    B, T, K = draw.size(), draw.integer(1, 12), draw.integer(2, 4)
+    B, T, K = draw.size(), draw.integer(3, 12), draw.integer(2, 4)
     log_probs, frames = random_log_probs(draw, B, T, K), draw.integers(T + 1, (B,), low=1)
+    log_probs[0, range(3), [1, BLANK, 1]], frames[0] = 1.0, T  # a letter twice, a blank between
     expected = [said_by(row[:count].argmax(1).tolist()) for row, count in zip(log_probs, frames.tolist(), strict=True)]
     hint = "the argmax of each frame, cut to the frames of the item, then collapsed"
     assert_equal(impl.greedy_decode(log_probs, frames), expected, what="the texts", hint=hint)
