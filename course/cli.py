@@ -654,6 +654,17 @@ def anki(
 
 
 @app.command()
+def site(out: Annotated[Path, typer.Option(help="The folder to write: new, empty, or an earlier site.")]) -> None:
+    """The course as static pages in both languages: open index.html in a browser; no server or network is needed."""
+    from course.site import build_site
+
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+        line = bars.add_task("pages")
+        count = build_site(paths.root(), out, lambda done, total: bars.update(line, completed=done, total=total))
+    console.print(f"wrote {count} pages; open {out / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def lab(unit: Annotated[str | None, typer.Argument(help="Open this unit; without one, the folder work/.")] = None) -> None:
     """Open JupyterLab on your copies of the exercises (made in work/ on first use)."""
     if shutil.which("jupyter-lab", path=str(Path(sys.executable).parent)) is None:

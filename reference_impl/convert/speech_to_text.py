@@ -139,7 +139,8 @@ def prefix_beam_search(log_probs: Float[Tensor, "T K"], width: int = 8) -> list[
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
-    beam = {(): (0.0, -math.inf)}  # of each prefix: the sum that ends in a blank, the sum that ends in its last letter
+    # of each prefix: the sum that ends in a blank, the sum that ends in its last letter
+    beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
     for frame in log_probs.tolist():
         grown: dict[tuple[int, ...], tuple[float, float]] = {}
         for prefix, (blank, letter) in beam.items():
