@@ -64,6 +64,12 @@ def collapse(path: Int[Tensor, " T"]) -> list[int]:
     return runs[runs != BLANK].tolist()
 
 
+def with_blanks(labels: Int[Tensor, "*B L"]) -> Int[Tensor, "*B S"]:
+    """The states of a text: a blank, a letter, a blank, …, a blank; S = 2L + 1."""
+    pairs = torch.stack([torch.full_like(labels, BLANK), labels], dim=-1).flatten(-2)
+    return F.pad(pairs, (0, 1), value=BLANK)
+
+
 def ctc_loss(
     log_probs: Float[Tensor, "B T K"], labels: Int[Tensor, "B L"], frames: Int[Tensor, " B"], symbols: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
@@ -74,9 +80,9 @@ def ctc_loss(
     for the letters, and a blank between equal ones) the loss is infinite, and its gradient zero. Graves et al. (2006), eq. 5 to 8.
     """
     B, T, _ = log_probs.shape
-    states = F.pad(torch.stack([torch.full_like(labels, BLANK), labels], dim=2).flatten(1), (0, 1), value=BLANK)  # (B, S)
+    states = with_blanks(labels)  # (B, S)
     scores = log_probs.gather(2, states.unsqueeze(1).expand(B, T, -1))  # (B, T, S)
-    no_skip = (states == BLANK) | (states == F.pad(states, (2, 0), value=BLANK)[:, :-2])
+    no_skip = states == F.pad(states, (2, 0))[:, :-2]  # two states back is the same symbol: a blank, or an equal letter
     index = torch.arange(states.shape[1], device=labels.device)  # (S,)
     alpha = scores[:, 0].masked_fill(index > 1, NEVER)
     for t in range(1, T):
@@ -98,8 +104,8 @@ def best_alignment(log_probs: Float[Tensor, "T K"], labels: Int[Tensor, " L"]) -
     needed = L + int((labels[1:] == labels[:-1]).sum())
     if needed > T:
         raise ValueError(f"{L} labels need at least {needed} frames, got {T}")
-    states = F.pad(torch.stack([torch.full_like(labels, BLANK), labels], dim=1).flatten(), (0, 1), value=BLANK)  # (S,)
-    no_skip = (states == BLANK) | (states == F.pad(states, (2, 0), value=BLANK)[:-2])
+    states = with_blanks(labels)  # (S,)
+    no_skip = states == F.pad(states, (2, 0))[:-2]
     best = log_probs[0, states].masked_fill(torch.arange(len(states), device=labels.device) > 1, -torch.inf)
     steps = []  # [t - 1]: how many states the best alignment went on, to be in each state at frame t
     for t in range(1, T):
@@ -107,7 +113,7 @@ def best_alignment(log_probs: Float[Tensor, "T K"], labels: Int[Tensor, " L"]) -
         best, step = torch.stack([best, two[1:-1], two[:-2].masked_fill(no_skip, -torch.inf)]).max(0)
         best = best + log_probs[t, states]
         steps.append(step)
-    state = 2 * L - 1 + int(L == 0 or best[2 * L] > best[2 * L - 1])
+    state = 2 * L - int(best[2 * L - 1] > best[2 * L])
     path = [state]
     for step in reversed(steps):
         state -= int(step[state])
@@ -145,10 +151,9 @@ def prefix_beam_search(log_probs: Float[Tensor, "T K"], width: int = 8) -> list[
         grown: dict[tuple[int, ...], tuple[float, float]] = {}
         for prefix, (blank, letter) in beam.items():
             either, last = log_add(blank, letter), prefix[-1] if prefix else BLANK
-            moves = [(prefix, either + frame[BLANK], letter + frame[last] if prefix else -math.inf)]
-            for k in range(len(frame)):
-                if k != BLANK:  # after the same letter only a blank makes it a new one
-                    moves.append(((*prefix, k), -math.inf, (blank if k == last else either) + frame[k]))
+            moves = [(prefix, either + frame[BLANK], letter + frame[last])]
+            for k in range(BLANK + 1, len(frame)):  # after the same letter only a blank makes it a new one
+                moves.append(((*prefix, k), -math.inf, (blank if k == last else either) + frame[k]))
             for text, ends_blank, ends_letter in moves:
                 before = grown.get(text, (-math.inf, -math.inf))
                 grown[text] = log_add(before[0], ends_blank), log_add(before[1], ends_letter)
