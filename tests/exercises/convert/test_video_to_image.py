@@ -110,10 +110,10 @@ def test_agrees_with_filters_of_scipy(impl, draw):
 @pytest.mark.stub("ssim")
 def test_what_it_says_of_simple_pictures(impl, draw):
     H, W = draw.sizes(2, 11, 16)
-    a, b = draw.uniform(2, 4, 1, 1, 1).unbind()
+    a, b = draw.uniform(2, 4, 1, 1, 1, low=0.1).unbind()
     flat = torch.ones(4, 1, H, W, dtype=torch.float64)
     expected = ((2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4)).flatten()
-    assert_close(impl.ssim(a * flat, b * flat), expected, tolerance=2e-5, hint="flat pictures differ only in their means")
+    assert_close(impl.ssim(a * flat, b * flat), expected, tolerance=1e-3, hint="flat pictures differ only in their means")
     x = draw.uniform(2, 3, H, W)
     one = torch.ones(2, dtype=torch.float64)
     assert_close(impl.ssim(x, x), one, hint="equal pictures are 1, also those with a contrast of nought")
@@ -146,9 +146,11 @@ def test_a_window_must_fit_into_the_picture(impl, draw):
     for H, W in ((size - 1, size + 3), (size + 3, size - 1)):
         with raises(ValueError, hint="a picture narrower or lower than the window has no SSIM: say so"):
             impl.ssim(draw.uniform(1, 1, H, W), draw.uniform(1, 1, H, W), size=size)
-    exact = draw.uniform(2, 1, 1, size, size)
-    expected = similarity(*exact, size)
-    assert_close(impl.ssim(*exact, size=size), expected, tolerance=2e-5, hint="a picture as large as the window has one window")
+    x = draw.uniform(1, 1, size, size)
+    y = 0.6 * x + 0.4 * draw.uniform(1, 1, size, size)
+    assert_close(
+        impl.ssim(x, y, size=size), similarity(x, y, size), tolerance=2e-5, hint="a picture as large as the window has one window"
+    )
 
 
 # --- the cell ---
@@ -346,13 +348,14 @@ def test_an_untrained_network_copies_its_frame(impl, draw):
 @pytest.mark.stub("NextFrame.forward")
 def test_with_a_teacher_each_step_sees_the_true_frame(impl, draw):
     model, truth = random_network(impl, draw)
-    B, T = draw.size(1, 3), draw.size(1, 5)
-    frames = random_frames(draw, truth.patch, B, T)
-    everything = torch.ones(B, T, dtype=torch.bool)
-    expected = truth.run(frames, everything, T)
     hint = "states start at zero and go from step to step; prediction t is made after frame t"
-    assert_close(model(frames), expected, hint=hint)
-    assert_close(model(frames, everything), expected, hint="a mask of True is the same as none")
+    for T in (1, draw.size(2, 5)):
+        B = draw.size(1, 3)
+        frames = random_frames(draw, truth.patch, B, T)
+        everything = torch.ones(B, T, dtype=torch.bool)
+        expected = truth.run(frames, everything, T)
+        assert_close(model(frames), expected, hint=hint)
+        assert_close(model(frames, everything), expected, hint="a mask of True is the same as none")
 
 
 @pytest.mark.stub("NextFrame.forward")
