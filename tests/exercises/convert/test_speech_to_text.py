@@ -853,7 +853,6 @@ EQUIVALENT = {
         ),
     },
     "prefix_beam_search": {
-        "order: {(): (0.0, -math.inf)} -> {(): (-math.inf, 0.0)}": "of nothing said only the sum of both endings is used",
         **dict.fromkeys(
             (
                 "arguments swapped: log_add(blank, letter) -> log_add(letter, blank)",
