@@ -236,11 +236,13 @@ def sample_until(
 
 
 class Cascade(nn.Module):
-    """Both stages."""
+    """Both stages; those that are not given are new."""
 
-    def __init__(self, config: Config, pictures: UNet, videos: VideoNet) -> None:
+    def __init__(self, config: Config = Config(), pictures: UNet | None = None, videos: VideoNet | None = None) -> None:
         super().__init__()
-        self.config, self.pictures, self.videos = config, pictures, videos
+        self.config = config
+        self.pictures = pictures or UNet(PictureConfig(channels=config.first_channels))
+        self.videos = videos or VideoNet(config)
 
     @property
     def schedule(self) -> Float[Tensor, " levels"]:
