@@ -1,0 +1,429 @@
+r"""
+# Speech to video
+
+Say "three left", and a handwritten three slides to the left. Nobody tells the video what a word is. An encoder of speech and an
+encoder of video are taught to put what belongs together at the same place of a **shared space**, and a decoder is taught to come back
+from there to video. It never hears a word: it learns from the embeddings of videos, and is then given those of speech.
+
+**Align.** In a batch of $B$ pairs each utterance has to pick its video among all $B$, and each video its utterance. With unit
+vectors $a_i$, $b_i$, a temperature $\tau$ and logits $s_{ij} = \langle a_i, b_j \rangle / \tau$ that is cross-entropy both ways (InfoNCE):
+
+$$\mathcal L = -\frac{1}{2B} \sum_i \left[ \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}} + \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ji}}} \right]$$
+
+All other items are taken for negatives, and here that is wrong: there are only 40 things to say, so a batch of 64 has other items
+that say the same. They are left out of the sums.
+
+**Decode.** The speech does not say whose handwriting it is. So the decoder has a second input, a **style** that a VAE infers from the picture
+in training and that is drawn at random afterwards. And speech never lies exactly where video does (the **modality gap**). So the decoder is
+trained on embeddings of video that were moved by noise: it learns to forgive what the gap will do to it.
+
+**Asked in interviews.** Why both directions? What does the temperature do, and why is it learned as a logarithm? What is a false negative? What is the
+modality gap, and how does one decode across it? Why may a retrieval of 100 % say nothing about generation?
+
+**Sources.** van den Oord et al., *Representation Learning with Contrastive Predictive Coding* (2018), eq. 4; Radford et al., *CLIP* (2021),
+figure 3; Khosla et al., *Supervised Contrastive Learning* (2020); Liang et al., *Mind the Gap* (2022); Ramesh et al., *unCLIP* (2022); Zhou et al., *LAFITE* (2022).
+
+**In this course.** [Question](../../questions/convert/speech_to_video.md) · [exercise](../../notebooks/convert/speech_to_video.ipynb) ·
+[solution](../../solutions/convert/speech_to_video.ipynb)
+"""
+
+import math
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from reference_impl.convert.image_to_video import warp
+from reference_impl.convert.text_to_speech import DEVIATION, FLOOR, HOP, MEAN, MELS, log_mel, play
+from reference_impl.data import digits_in_motion as motion
+from reference_impl.image.vae import kl_divergence, reparameterize
+from reference_impl.judges import direction_judge, diversity_ratio, motion_digit_judge
+from reference_impl.plotting import show_grid
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+
+# --- the shared space ---
+
+
+def attention_pool(
+    states: Float[Tensor, "B T C"], scores: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B C"]:
+    """One vector for a sequence: the mean of its states, weighted by the softmax of `scores` over the moments in `mask`.
+
+    What the mask leaves out has weight 0, whatever its score. A sequence of which nothing is left gives zeros.
+    """
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+    weights = weights.masked_fill(~mask, 0.0)  # the softmax of nothing but -inf is NaN
+    return torch.einsum("bt,btc->bc", weights, states)
+
+
+def contrastive_logits(
+    first: Float[Tensor, "N D"], second: Float[Tensor, "M D"], logit_scale: Float[Tensor, ""]
+) -> Float[Tensor, "N M"]:
+    r"""The cosine of every pair, over the temperature. `logit_scale` is $\log (1/\tau)$, a parameter: so 1/τ stays positive.
+
+    Radford et al. (2021), figure 3.
+    """
+    return logit_scale.exp() * F.normalize(first) @ F.normalize(second).T  # each row of length 1
+
+
+def false_negatives(contents: Int[Tensor, " B"]) -> Bool[Tensor, "B B"]:
+    """Which pairs of a batch must not be pushed apart: different items of the same content. An item and itself are no such pair."""
+    same = contents[:, None] == contents
+    return same & ~torch.eye(len(contents), dtype=torch.bool, device=contents.device)
+
+
+def contrastive_loss(logits: Float[Tensor, "B B"], ignored: Bool[Tensor, "B B"]) -> Float[Tensor, ""]:
+    """InfoNCE both ways, in nats: mean cross-entropy of the rows and of the columns, over two. Item i belongs to item i.
+
+    A logit that is `ignored` (i, j) is left out of the sums of row i and of column j. The diagonal never is.
+    van den Oord et al. (2018), eq. 4; Radford et al. (2021), figure 3.
+    """
+    logits = logits.masked_fill(ignored, -torch.inf)
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def retrieval_at_k(
+    queries: Float[Tensor, "Q D"], gallery: Float[Tensor, "G D"], relevant: Bool[Tensor, "Q G"], k: int = 1
+) -> Float[Tensor, ""]:
+    """The share of queries with something `relevant` among the k things of the gallery that have the largest cosine with them.
+
+    Raises ValueError unless 1 ≤ k ≤ G.
+    """
+    if not 1 <= k <= len(gallery):
+        raise ValueError(f"k must lie in 1 to {len(gallery)} (the size of the gallery), got {k}")
+    similarity = queries @ F.normalize(gallery).T  # (Q, G): the length of a query changes nothing in its order
+    nearest = similarity.topk(k).indices  # (Q, k)
+    return relevant.gather(1, nearest).any(dim=1).to(queries.dtype).mean()
+
+
+def modality_gap(first: Float[Tensor, "N D"], second: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+    """The distance between the mean of the unit vectors of one modality and that of the other, from 0 to 2.
+
+    Liang et al. (2022), section 2.
+    """
+    return (F.normalize(first).mean(dim=0) - F.normalize(second).mean(dim=0)).norm()
+
+
+def perturb(embeddings: Float[Tensor, "B D"], noise: Float[Tensor, "B D"], level: float) -> Float[Tensor, "B D"]:
+    r"""The embeddings, each moved by `level` times its own length in the direction of its noise, then of unit length:
+    $h + \lambda \lVert h \rVert \, \epsilon / \lVert \epsilon \rVert$, normalised.
+
+    Zhou et al., *LAFITE* (2022), section 3.1 (fixed perturbations).
+    """
+    length = embeddings.norm(dim=1, keepdim=True)
+    return F.normalize(embeddings + level * length * F.normalize(noise))
+
+
+def animate(pictures: Float[Tensor, "B C H W"], step: Float[Tensor, "B 2"], frames: int) -> Float[Tensor, "B T C H W"]:
+    """The video of T = `frames` that begins with each picture, and in which all moves by `step` pixels a frame, right and down.
+
+    Frame k is the picture moved by k steps (`warp` of convert/image_to_video: it looks backward; zeros come in from outside).
+    """
+    flow = -step[:, :, None, None].expand(-1, -1, *pictures.shape[2:])  # (B, 2, H, W): where to look is where it came from
+    return torch.stack([warp(pictures, k * flow) for k in range(frames)], dim=1)
+
+
+# --- the networks ---
+
+
+@dataclass(frozen=True)
+class Config:
+    """embedding and style are sizes of vectors; noise is the level of `perturb`; ink_error the deviation of a pixel in the VAE.
+
+    steps, batch_size and learning_rate drive either stage of `train`.
+    """
+
+    embedding: int = 32
+    style: int = 8
+    speech_channels: int = 64
+    video_channels: int = 16
+    decoder_channels: int = 24
+    noise: float = 0.3
+    ink_error: float = 0.1
+    steps: int = 400
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+
+
+STRIDE = 4  # frames of sound in one state of the encoder
+SOUND = math.log(FLOOR) + 0.1  # a frame sounds if some band of its log-mel lies above
+
+
+class SpeechEncoder(nn.Module):
+    """Convolutions over the time of a log-mel, then attention pooling over what sounds: a unit vector."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        C = config.speech_channels
+        self.body = nn.Sequential(
+            nn.Conv1d(MELS, C, 5, stride=2, padding=2), nn.GroupNorm(4, C), nn.GELU(), nn.Dropout(0.1),
+            nn.Conv1d(C, C, 5, padding=2), nn.GroupNorm(4, C), nn.GELU(), nn.Dropout(0.1),
+            nn.Conv1d(C, 2 * C, 5, stride=2, padding=2), nn.GroupNorm(4, 2 * C), nn.GELU(), nn.Dropout(0.1),
+        )  # fmt: skip
+        self.score = nn.Linear(2 * C, 1)
+        self.output = nn.Linear(2 * C, config.embedding)
+
+    def forward(self, mels: Float[Tensor, "B M T"]) -> Float[Tensor, "B D"]:
+        """The embedding of each log-mel; T must be a multiple of STRIDE."""
+        sounding = (mels.amax(dim=1) > SOUND).unflatten(1, (-1, STRIDE)).any(dim=2)  # (B, T / STRIDE)
+        states = self.body((mels - MEAN) / DEVIATION).transpose(1, 2)  # (B, T / STRIDE, 2C)
+        pooled = attention_pool(states.float(), self.score(states).squeeze(2).float(), sounding)
+        return F.normalize(self.output(pooled).float(), dim=1)
+
+
+class VideoEncoder(nn.Module):
+    """Convolutions over the picture, the frames as channels: a unit vector."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        C = config.video_channels
+        self.body = nn.Sequential(
+            nn.Conv2d(motion.FRAMES, C, 3, stride=2, padding=1), nn.GroupNorm(4, C), nn.GELU(),  # (B, C, 12, 12)
+            nn.Conv2d(C, 2 * C, 3, stride=2, padding=1), nn.GroupNorm(4, 2 * C), nn.GELU(),  # (B, 2C, 6, 6)
+            nn.Conv2d(2 * C, 4 * C, 3, stride=2, padding=1), nn.GroupNorm(4, 4 * C), nn.GELU(),  # (B, 4C, 3, 3)
+            nn.Flatten(), nn.Linear(36 * C, config.embedding),
+        )  # fmt: skip
+
+    def forward(self, videos: Float[Tensor, "B T 1 H W"]) -> Float[Tensor, "B D"]:
+        """The embedding of each video (ink in [0, 1])."""
+        return F.normalize(self.body(2 * videos.squeeze(2) - 1).float(), dim=1)
+
+
+class Decoder(nn.Module):
+    """A conditional VAE of first frames, and their motion: from an embedding and a style to a video."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        C, D, S = config.decoder_channels, config.embedding, config.style
+        self.posterior = nn.Sequential(
+            nn.Conv2d(1, C, 3, stride=2, padding=1), nn.GELU(),  # (B, C, 12, 12)
+            nn.Conv2d(C, 2 * C, 3, stride=2, padding=1), nn.GELU(),  # (B, 2C, 6, 6)
+            nn.Conv2d(2 * C, 2 * C, 3, stride=2, padding=1), nn.GELU(),  # (B, 2C, 3, 3)
+            nn.Flatten(), nn.Linear(18 * C, 2 * S),
+        )  # fmt: skip
+        self.motion = nn.Sequential(nn.Linear(D, 2 * C), nn.GELU(), nn.Linear(2 * C, 2))
+        self.input = nn.Linear(D + S, 36 * C)
+        self.body = nn.Sequential(
+            nn.Unflatten(1, (-1, 3, 3)), nn.GELU(),  # (B, 4C, 3, 3)
+            nn.ConvTranspose2d(4 * C, 2 * C, 4, stride=2, padding=1), nn.GroupNorm(4, 2 * C), nn.GELU(),  # (B, 2C, 6, 6)
+            nn.ConvTranspose2d(2 * C, C, 4, stride=2, padding=1), nn.GroupNorm(4, C), nn.GELU(),  # (B, C, 12, 12)
+            nn.ConvTranspose2d(C, C, 4, stride=2, padding=1), nn.GELU(),  # (B, C, 24, 24)
+            nn.Conv2d(C, 1, 3, padding=1), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def decode(self, embeddings: Float[Tensor, "B D"], style: Float[Tensor, "B S"]) -> Float[Tensor, "B T 1 H W"]:
+        """A video (ink in [0, 1]) of what the embedding means, in that style."""
+        scaled = embeddings * embeddings.shape[1] ** 0.5  # entries of about unit size, like those of the style
+        pictures = self.body(self.input(torch.cat([scaled, style], dim=1)))  # (B, 1, H, W)
+        return animate(pictures.float(), self.motion(scaled).float(), motion.FRAMES)
+
+    def forward(
+        self, embeddings: Float[Tensor, "B D"], videos: Float[Tensor, "B T 1 H W"], noise: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B T 1 H W"], Float[Tensor, "B S"], Float[Tensor, "B S"]]:
+        """For training: the video from its embedding and from a style seen in its first frame; mean and log-variance of the style."""
+        mu, logvar = self.posterior(2 * videos[:, 0] - 1).float().chunk(2, dim=1)
+        return self.decode(embeddings, reparameterize(mu, logvar, noise)), mu, logvar
+
+
+class SpeechToVideo(nn.Module):
+    """Two encoders into the shared space with the scale of its logits, and a decoder out of it."""
+
+    def __init__(self, config: Config = Config()) -> None:
+        super().__init__()
+        self.config = config
+        self.speech, self.video, self.decoder = SpeechEncoder(config), VideoEncoder(config), Decoder(config)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
+# --- training ---
+
+
+def contents(things: motion.Split | motion.Speech) -> Int[Tensor, " N"]:
+    """What is said or shown, 0 to 39: the same number for the same phrase."""
+    return things.digits * len(motion.PLACES) + things.places
+
+
+def align(model: SpeechToVideo, device: torch.device, generator: torch.Generator, *, progress: bool, precision: str) -> None:
+    """The first stage, in place: the two encoders and the scale of the logits, by the contrastive loss."""
+    config, data = model.config, motion.load("train")
+    mels, phrases = log_mel(data.speech.waveforms), contents(data)
+    encoders = [*model.speech.parameters(), *model.video.parameters()]
+    groups = [{"params": encoders, "weight_decay": 1e-2}, {"params": [model.logit_scale], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    steps = batches(len(data), config.batch_size, config.steps, generator)
+    for batch in track(steps, total=config.steps, description="Speech to video: align", show=progress):
+        spoken, seen = mels[data.utterances[batch]].to(device), data.videos[batch].to(device)
+        with autocast(device, precision):
+            first, second = model.speech(spoken), model.video(seen)
+        logits = contrastive_logits(first.float(), second.float(), model.logit_scale)
+        loss = contrastive_loss(logits, false_negatives(phrases[batch].to(device)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():  # a clamp in the forward pass would have no gradient beyond it, so the scale could not come back
+            model.logit_scale.clamp_(max=math.log(100))
+
+
+def learn_to_decode(
+    model: SpeechToVideo, device: torch.device, generator: torch.Generator, *, progress: bool, precision: str
+) -> None:
+    """The second stage, in place: the decoder, from embeddings of video alone. No sound is heard, and the encoders rest."""
+    config, videos = model.config, motion.load("train").videos
+    optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    steps = batches(len(videos), config.batch_size, config.steps, generator)
+    for batch in track(steps, total=config.steps, description="Speech to video: decode", show=progress):
+        target = videos[batch].to(device)
+        noise = torch.randn(len(batch), config.embedding, generator=generator).to(device)
+        style_noise = torch.randn(len(batch), config.style, generator=generator).to(device)
+        with autocast(device, precision):
+            with torch.no_grad():
+                embeddings = model.video(target)
+            made, mu, logvar = model.decoder(perturb(embeddings.float(), noise, config.noise), target, style_noise)
+        error = (made - target).square().flatten(2).sum(dim=2).mean(dim=1)  # per frame: all frames show the same handwriting
+        loss = (error / (2 * config.ink_error**2) + kl_divergence(mu, logvar)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def train(
+    config: Config = Config(),
+    *,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    progress: bool = True,
+    precision: str = "float32",
+    compile: bool = False,
+) -> SpeechToVideo:
+    """Align, then learn to decode, on the training split; return the model in evaluation mode, on `device`.
+
+    precision: `float32` or `bfloat16` (autocast; embeddings, losses and coordinates stay in float32). compile: use `torch.compile`.
+    """
+    device, generator = resolve_device(device), seed_everything(seed)
+    model = SpeechToVideo(config).to(device).train()
+    for part in (model.speech, model.video, model.decoder):
+        maybe_compile(part, compile)
+    align(model, device, generator, progress=progress, precision=precision)
+    learn_to_decode(model, device, generator, progress=progress, precision=precision)
+    return model.eval()
+
+
+# --- the verb ---
+
+
+@torch.no_grad()
+def embed_speech(model: SpeechToVideo, waveforms: Float[Tensor, "B S"]) -> Float[Tensor, "B D"]:
+    """Unit vectors, on the model's device. Raises ValueError for another shape, an empty waveform or one that is silent."""
+    if waveforms.ndim != 2 or not waveforms.shape[1]:
+        raise ValueError(f"waveforms must have shape (B, S) at {motion.RATE} Hz, got {tuple(waveforms.shape)}")
+    mels = log_mel(F.pad(waveforms, (0, -waveforms.shape[1] % (STRIDE * HOP))).to(model.logit_scale))
+    silent = (mels.amax(dim=(1, 2)) <= SOUND).nonzero().flatten().tolist()
+    if silent:
+        raise ValueError(f"nothing is to be heard in the waveforms {silent}: expected speech such as 'three left'")
+    return model.speech(mels)
+
+
+@torch.no_grad()
+def convert(model: SpeechToVideo, waveforms: Float[Tensor, "B S"], *, seed: int = 0) -> Float[Tensor, "B 8 1 24 24"]:
+    """A video (ink in [0, 1]) of what each waveform at 8 kHz says, in a handwriting drawn from `seed`; on the model's device."""
+    embeddings = embed_speech(model, waveforms)
+    style = torch.randn(len(embeddings), model.config.style, generator=torch.Generator().manual_seed(seed))
+    return model.decoder.decode(embeddings, style.to(embeddings)).clamp(0, 1)
+
+
+@torch.no_grad()
+def held_out(
+    model: SpeechToVideo,
+) -> tuple[Float[Tensor, "Q D"], Int[Tensor, " Q"], Float[Tensor, "G D"], Int[Tensor, " G"]]:
+    """The embeddings of all 80 utterances of `test` and `compositional` with what they say; those of all 629 videos likewise."""
+    splits = ("test", "compositional")
+    banks, videos = [motion.speech(name) for name in splits], [motion.load(name) for name in splits]
+    spoken = torch.cat([embed_speech(model, bank.waveforms) for bank in banks]).cpu()
+    seen = torch.cat([model.video(part.videos.to(model.logit_scale.device)) for part in videos]).cpu()
+    return spoken, torch.cat([contents(bank) for bank in banks]), seen, torch.cat([contents(part) for part in videos])
+
+
+@torch.no_grad()
+def _figures(model: SpeechToVideo, split: str, seed: int) -> dict[str, float]:
+    real = motion.load(split)
+    spoken, said, seen, shown = held_out(model)
+    relevant, own_speech, own_videos = said[:, None] == shown, *(torch.isin(x, contents(real)) for x in (said, shown))
+    made = convert(model, real.waveforms, seed=seed).cpu()
+    style = torch.randn(len(real), model.config.style, generator=torch.Generator().manual_seed(seed))
+    rebuilt = model.decoder.decode(seen[own_videos].to(model.logit_scale), style.to(model.logit_scale)).cpu()
+    digit, direction = motion_digit_judge(), direction_judge()
+
+    def worst_frame(things: Float[Tensor, "B 8 1 24 24"]) -> float:
+        return min(digit.accuracy(frame, real.digits) for frame in things.unbind(1))
+
+    return {
+        "retrieval_at_1": retrieval_at_k(spoken[own_speech], seen, relevant[own_speech]).item(),
+        "retrieval_at_1_video_to_speech": retrieval_at_k(seen[own_videos], spoken, relevant.T[own_videos]).item(),
+        "retrieval_chance": relevant[own_speech].double().mean().item(),
+        "digit": worst_frame(made),
+        "digit_from_video": worst_frame(rebuilt),
+        "digit_chance": 1 / motion.DIGITS,
+        "digit_ceiling": worst_frame(real.videos),
+        "direction": direction.accuracy(made, real.places),
+        "direction_from_video": direction.accuracy(rebuilt, real.places),
+        "direction_chance": 1 / len(motion.PLACES),
+        "direction_ceiling": direction.accuracy(real.videos, real.places),
+        "diversity": diversity_ratio(made[:, -1], contents(real), real.images, contents(real)),
+        "modality_gap": modality_gap(spoken[own_speech], seen[own_videos]).item(),
+    }
+
+
+def evaluate(model: SpeechToVideo, *, seed: int = 0) -> dict[str, float]:
+    """Figures of the two unseen voices and of unseen handwriting; those of phrases never heard in training end in `_compositional`.
+
+    Retrieval looks for an utterance's videos among all 629 of `test` and `compositional`, and for a video's utterances among all 80:
+    a hit says the same digit and place. digit is that of the worst frame; `_from_video` is the decoder given the embeddings of
+    the real videos, to tell its own mistakes from those of speech. diversity is that of last frames within a phrase, over that of real ones.
+    """
+    unseen = {f"{name}_compositional": value for name, value in _figures(model, "compositional", seed).items()}
+    return _figures(model, "test", seed) | unseen
+
+
+GATES = (
+    Gate("retrieval_at_1", at_least=0.95, baseline="retrieval_chance"),
+    Gate("digit", at_least=0.9, baseline="digit_chance", ceiling="digit_ceiling"),
+    Gate("direction", at_least=0.95, baseline="direction_chance", ceiling="direction_ceiling"),
+)
+
+
+BRIEF = Config(steps=160, learning_rate=5e-3)  # for the demo
+
+
+def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:
+    """Train briefly; phrases to hear in unseen voices, each as two videos (left), and how near each phrase is to each video (right).
+
+    The last two phrases are pairs that training never has.
+    """
+    model = train(config, device=device, progress=False)
+    phrases = ["three left", "six top", "nine right", "four right", "seven bottom"]
+    sounds = []
+    for phrase in phrases:
+        bank = motion.speech("compositional" if motion.meaning(phrase) in motion.HELD_OUT else "test")
+        sounds.append(bank.waveforms[bank.phrases.index(phrase)])
+        play(sounds[-1], phrase)
+    videos = convert(model, torch.stack(sounds).repeat_interleave(2, dim=0))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 6))
+    show_grid(left, videos.flatten(0, 1), columns=motion.FRAMES, title=", ".join(phrases) + ": two videos of each")
+    spoken, said, seen, shown = held_out(model)
+    pairs = range(motion.DIGITS * len(motion.PLACES))
+    rows, columns = (torch.stack([x[c == pair].mean(0) for pair in pairs]) for x, c in ((spoken, said), (seen, shown)))
+    right.imshow(contrastive_logits(rows, columns, torch.tensor(0.0)), cmap="RdBu_r", vmin=-1, vmax=1)
+    ticks = range(0, len(pairs), len(motion.PLACES))
+    right.set_xticks(ticks, motion.WORDS, rotation=90)
+    right.set_yticks(ticks, motion.WORDS)
+    right.set_title("Cosine of speech (rows) and video (columns): 10 digits × 4 places", fontsize=10)
+    return figure

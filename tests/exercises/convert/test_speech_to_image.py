@@ -1,0 +1,523 @@
+"""What a right answer to convert/speech_to_image must do. Truths: scikit-learn, layers written out with `F`, loops, running sums."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from course.testing import Edit, assert_between, assert_close, assert_equal, raises
+
+CONDITIONS = ("projection", "concatenation", "none")
+
+
+def clusters(draw, N, E, K, scale=1.0):
+    """Embeddings around K centres, some of whose points stray to another class; every class occurs."""
+    centres = draw.normal(K, E)
+    labels = torch.cat([torch.arange(K), draw.integers(K, (N - K,))])[draw.permutation(N)]
+    return centres[labels] + draw.normal(N, E, scale=scale) + 2.0, labels
+
+
+def read_by_ridge(train_x, train_y, test_x, test_y, ridge):
+    """Ridge regression to one-hot rows as a least-squares problem with rows added, its bias a column that is not penalised."""
+    N, E = train_x.shape
+    K = int(train_y.max()) + 1
+    design = np.vstack([np.hstack([train_x, np.ones((N, 1))]), np.hstack([math.sqrt(ridge) * np.eye(E), np.zeros((E, 1))])])
+    targets = np.vstack([np.eye(K)[train_y], np.zeros((E, K))])
+    solution = np.linalg.lstsq(design, targets, rcond=None)[0]
+    read = (np.hstack([test_x, np.ones((len(test_x), 1))]) @ solution).argmax(1)
+    return float((read == test_y.numpy()).mean())
+
+
+@pytest.mark.stub("probe")
+@pytest.mark.parametrize("ridge", [0.01, 1.0, 300.0])
+def test_accuracy_of_ridge_regression(impl, draw, ridge):
+    E, K = draw.integer(2, 6), draw.integer(2, 5)
+    x, y = clusters(draw, 200, E, K)
+    y[: 200 // 3] = 0  # classes of unequal size: the bias matters
+    arguments = (x[::2] * 3, y[::2], x[1::2] * 3, y[1::2])
+    hint = "(XᵀX + ridge · 1)⁻¹ XᵀY with one-hot rows Y, X and Y centred; then the class of the largest value"
+    assert_close(impl.probe(*arguments, ridge=ridge), read_by_ridge(*arguments, ridge), hint=hint)
+
+
+@pytest.mark.stub("probe")
+def test_probe_has_a_ridge_of_one(impl, draw):
+    x, y = clusters(draw, 60, 20, 3, scale=3)
+    arguments = (x[:30] / 5, y[:30], x[30:] / 5, y[30:])
+    y[:3] = torch.arange(3)
+    assert_close(impl.probe(*arguments), read_by_ridge(*arguments, 1.0), hint="the default of `ridge` is 1")
+
+
+@pytest.mark.stub("probe")
+def test_what_does_not_depend_on_the_label_is_read_by_chance(impl, draw):
+    K = draw.integer(2, 4)
+    x, y = draw.normal(2000, 3), draw.integers(K, (2000,))
+    accuracy = impl.probe(x[::2], y[::2], x[1::2], y[1::2])
+    hint = "learn on `train`, measure on `test`: a probe that sees the labels it is asked for finds a leak anywhere"
+    assert_between(accuracy, 1 / K - 0.08, 1 / K + 0.08, what="the accuracy on noise", hint=hint)
+
+
+@pytest.mark.stub("probe")
+def test_probe_takes_float32(impl, draw):
+    K = draw.integer(2, 5)
+    y = torch.arange(40) % K
+    x = (5 * F.one_hot(y, K) + draw.normal(40, K, scale=0.1)).float()
+    assert_close(
+        impl.probe(x[:20], y[:20], x[20:], y[20:]), 1.0, hint="a clear case, with the targets in the dtype of the features"
+    )
+
+
+@pytest.mark.stub("probe")
+def test_more_numbers_than_items_are_no_obstacle(impl, draw):
+    x, y = clusters(draw, 24, 40, 2)
+    y[:2] = torch.arange(2)
+    arguments = (x[:12], y[:12], x[12:], y[12:])
+    result = impl.probe(*arguments, ridge=0.5)
+    assert_close(result, read_by_ridge(*arguments, 0.5), hint="without the ridge XᵀX has no inverse here")
+
+
+def weights(impl, draw, kind, *arguments, mode="eval", dtype="double"):
+    """A module with random weights, and those weights."""
+    model = getattr(impl, kind)(*arguments)
+    getattr(model, dtype)()
+    state = draw.like(model.state_dict())
+    for name, value in state.items():
+        if name.endswith("running_var"):
+            state[name] = draw.uniform(*value.shape, low=0.5, high=2.0, dtype=value.dtype)
+        if name.endswith("original"):  # power iterations that have settled
+            u, _, v = torch.linalg.svd(value.flatten(1), full_matrices=False)
+            state[name.replace("original", "0._u")], state[name.replace("original", "0._v")] = u[:, 0].clone(), v[0].clone()
+    model.load_state_dict(state)
+    getattr(model, mode)()
+    return model, {name: value.clone() for name, value in state.items()}
+
+
+def conditional_norm(state, x, e, training):
+    """Batch norm written out, with the gain and bias of each item."""
+    if training:
+        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+    else:
+        mean, variance = state["norm.running_mean"], state["norm.running_var"]
+    x = (x - mean[:, None, None]) / torch.sqrt(variance + 1e-5)[:, None, None]
+    gain = 1 + e @ state["gain.weight"].T + state["gain.bias"]
+    bias = e @ state["bias.weight"].T + state["bias.bias"]
+    return torch.einsum("bc,bchw->bchw", gain, x) + bias[..., None, None]
+
+
+@pytest.mark.stub("ConditionalBatchNorm.forward")
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_normalised_then_scaled_and_shifted_by_the_condition(impl, draw, mode):
+    B, C, E, H, W = draw.size(2), *draw.sizes(4, 2, 6)
+    model, state = weights(impl, draw, "ConditionalBatchNorm", C, E, mode=mode)
+    x, e = draw.normal(B, C, H, W, scale=2), draw.normal(B, E)
+    expected = conditional_norm(state, x, e, mode == "train")
+    hint = "(1 + gain(e)) · norm(x) + bias(e), one number per item and channel, the same at every pixel"
+    assert_close(model(x, e), expected, tolerance=1e-6, hint=hint)
+
+
+@pytest.mark.stub("ConditionalBatchNorm.forward")
+def test_statistics_move_once_in_training_and_never_after(impl, draw):
+    C, E = draw.sizes(2, 2, 6)
+    x, e = draw.normal(4, C, 3, 3), draw.normal(4, E)
+    for mode in ("train", "eval"):
+        model, state = weights(impl, draw, "ConditionalBatchNorm", C, E, mode=mode)
+        model(x, e)
+        moved = 0.9 * state["norm.running_mean"] + 0.1 * x.mean((0, 2, 3))
+        expected = moved if mode == "train" else state["norm.running_mean"]
+        hint = "pass through `norm` once, in the mode that the module is in"
+        assert_close(
+            model.state_dict()["norm.running_mean"], expected, tolerance=1e-6, what=f"the running mean in {mode} mode", hint=hint
+        )
+
+
+@pytest.mark.stub("ConditionalBatchNorm.forward")
+def test_image_and_condition_both_get_a_gradient(impl, draw):
+    C, E, H, W = draw.sizes(4, 2, 6)
+    model, state = weights(impl, draw, "ConditionalBatchNorm", C, E)
+    x, e, g = draw.normal(2, C, H, W), draw.normal(2, E), draw.normal(2, C, H, W)
+    with torch.enable_grad():
+        leaves = x.clone().requires_grad_(), e.clone().requires_grad_()
+        expected = torch.autograd.grad((conditional_norm(state, *leaves, False) * g).sum(), leaves)
+    actual = model.vjp(x, e, wrt=(0, 1), cotangent=g)
+    for name, a, b in zip(("image", "condition"), actual, expected, strict=True):
+        assert_close(a, b, tolerance=1e-6, what=f"the gradient of the {name}", hint="detach nothing")
+
+
+def scored(state, images, e, condition):
+    """The discriminator written out, its power iterations settled."""
+
+    def weight(layer):
+        original = state[f"{layer}.parametrizations.weight.original"]
+        u, v = (state[f"{layer}.parametrizations.weight.0.{name}"] for name in ("_u", "_v"))
+        return original / (u @ original.flatten(1) @ v)
+
+    x = 2 * images - 1
+    for layer in (0, 2, 4):
+        x = F.leaky_relu(F.conv2d(x, weight(f"features.{layer}"), state[f"features.{layer}.bias"], stride=2, padding=1), 0.1)
+    x = x.reshape(len(x), -1)
+    if condition == "concatenation":
+        hidden = F.leaky_relu(torch.hstack([x, e]) @ weight("head.0").T + state["head.0.bias"], 0.1)
+        return (hidden @ weight("head.2").T + state["head.2.bias"])[:, 0]
+    scores = torch.einsum("bf,f->b", x, weight("realness")[0])
+    if condition == "projection":
+        scores = scores + torch.einsum("be,fe,bf->b", e, weight("project"), x)
+    return scores
+
+
+@pytest.mark.stub("Discriminator.forward")
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_score_of_an_image_and_a_condition(impl, draw, condition):
+    B, E = draw.size(), draw.size()
+    model, state = weights(impl, draw, "Discriminator", impl.Config(embedding=E, channels=draw.size(1, 3), condition=condition))
+    images, e = draw.uniform(B, 1, 24, 24), draw.normal(B, E)
+    hint = {
+        "projection": "realness(φ) + the inner product of project(e) with φ, where φ = features(2 · images − 1)",
+        "concatenation": "head of the features followed by the embedding",
+        "none": "realness of the features, and nothing of the condition",
+    }[condition]
+    assert_close(model(images, e), scored(state, images, e, condition), tolerance=1e-6, hint=hint)
+
+
+@pytest.mark.stub("Discriminator.forward")
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_gradient_of_image_and_condition(impl, draw, condition):
+    B, E = draw.size(), draw.size()
+    model, state = weights(impl, draw, "Discriminator", impl.Config(embedding=E, channels=2, condition=condition))
+    images, e, g = draw.uniform(B, 1, 24, 24), draw.normal(B, E), draw.normal(B)
+    with torch.enable_grad():
+        leaves = images.clone().requires_grad_(), e.clone().requires_grad_()
+        by = torch.autograd.grad((scored(state, *leaves, condition) * g).sum(), leaves, allow_unused=True)
+    actual = model.vjp(images, e, wrt=(0, 1), cotangent=g)
+    expected = [torch.zeros_like(leaf) if value is None else value for value, leaf in zip(by, (images, e), strict=True)]
+    for name, a, b in zip(("image", "condition"), actual, expected, strict=True):
+        a = torch.zeros_like(b) if a is None else a
+        assert_close(a, b, tolerance=1e-6, what=f"the gradient of the {name}", hint="the generator learns through the scores")
+
+
+@pytest.mark.stub("Discriminator.forward")
+def test_conditions_differ_by_a_linear_function_of_the_features(impl, draw):
+    model, _ = weights(impl, draw, "Discriminator", impl.Config(embedding=5, channels=2))
+    image, e = draw.uniform(1, 1, 24, 24).expand(3, 1, 24, 24), draw.normal(2, 5)
+    one, two, both = model(image, torch.stack([e[0], e[1], e.sum(0)])).tolist()
+    (none,) = model(image[:1], torch.zeros(1, 5).double()).tolist()
+    assert_close(both - none, (one - none) + (two - none), tolerance=1e-6, hint="an inner product: linear in the embedding")
+
+
+@pytest.mark.stub("mismatch")
+def test_largest_noise_among_the_other_classes(impl, draw):
+    B = draw.integer(2, 9)
+    classes, noise = draw.integers(draw.integer(2, 5), (B,)), draw.normal(B, B) - 3  # most of it negative
+    classes[0], classes[1] = 7, 8  # never all of one class
+    expected = [
+        max((j for j in range(B) if classes[j] != classes[i]), key=lambda j: noise[i, j].item()) for i in range(B)
+    ]  # fmt: skip
+    hint = "item i is paired with the j of another class whose noise[i, j] is largest"
+    assert_equal(impl.mismatch(classes, noise), torch.tensor(expected), what="the partners", hint=hint)
+
+
+@pytest.mark.stub("mismatch")
+def test_every_other_class_comes_up_equally_often(impl, draw):
+    B, rounds = 4, 300
+    classes = torch.tensor([0, 0, 1, 2])
+    counts = torch.zeros(B, B)
+    for _ in range(rounds):
+        counts[torch.arange(B), impl.mismatch(classes, draw.uniform(B, B, dtype=torch.float32))] += 1
+    expected = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]).float()
+    expected = expected / expected.sum(1, keepdim=True)
+    worst = (counts / rounds - expected).abs().max().item()
+    assert_between(worst, 0, 0.15, what="the largest deviation from equal shares", hint="one of the others, none favoured")
+
+
+@pytest.mark.stub("mismatch")
+def test_one_class_alone_cannot_be_mismatched(impl, draw):
+    B = draw.size()
+    with raises(ValueError, hint="no item of another class: raise a ValueError rather than pair an item with itself"):
+        impl.mismatch(torch.full((B,), draw.integer(0, 9)), draw.normal(B, B))
+
+
+def hinge(scores, sign):
+    return sum(max(0.0, 1.0 - sign * score) for score in scores.tolist()) / len(scores)
+
+
+def three_kinds(draw):
+    return [draw.normal(draw.size(2), scale=2) for _ in range(3)]
+
+
+@pytest.mark.stub("discriminator_loss")
+def test_hinge_of_real_and_fake(impl, draw):
+    real, fake, _ = three_kinds(draw)
+    expected = torch.tensor(hinge(real, 1) + hinge(fake, -1), dtype=torch.float64)
+    assert_close(impl.discriminator_loss(real, fake), expected, hint="[1 − s]₊ of real, [1 + s]₊ of fake, each a mean of its own")
+
+
+@pytest.mark.stub("discriminator_loss")
+def test_mismatched_pairs_share_the_weight_of_the_fakes(impl, draw):
+    real, fake, other = three_kinds(draw)
+    expected = torch.tensor(hinge(real, 1) + (hinge(fake, -1) + hinge(other, -1)) / 2, dtype=torch.float64)
+    hint = "a mismatched pair belongs below −1 like a fake; means of each kind, half of the weight for each of the two"
+    assert_close(impl.discriminator_loss(real, fake, other), expected, hint=hint)
+
+
+@pytest.mark.stub("discriminator_loss")
+def test_discriminator_loss_is_two_where_no_difference_is_seen(impl, draw):
+    zeros = [torch.zeros(draw.size()) for _ in range(3)]
+    for count in (2, 3):
+        assert_close(impl.discriminator_loss(*zeros[:count]), torch.tensor(2.0), hint="with mismatched pairs or without")
+
+
+@pytest.mark.stub("discriminator_loss")
+def test_gradient_of_every_kind(impl, draw):
+    real, fake, other = three_kinds(draw)
+    actual = impl.vjp("discriminator_loss", real, fake, other, wrt=(0, 1, 2))
+    expected = (
+        -(real < 1).double() / len(real),
+        (fake > -1).double() / (2 * len(fake)),
+        (other > -1).double() / (2 * len(other)),
+    )
+    for name, a, b in zip(("real", "fake", "mismatched"), actual, expected, strict=True):
+        assert_close(a, b, what=f"the gradient of the {name} scores", hint="only scores within the margin pull")
+
+
+@pytest.mark.stub("ema_weight")
+def test_average_is_the_weighted_mean_of_what_it_has_seen(impl, draw):
+    decay, values = draw.number(0.3, 0.999), draw.normal(draw.integer(2, 12)).tolist()
+    average, total, weight = 1e6, 0.0, 0.0  # what the average was before the first step must not matter
+    for step, value in enumerate(values, start=1):
+        share = impl.ema_weight(decay, step)
+        average += share * (value - average)
+        total, weight = decay * total + (1 - decay) * value, decay * weight + (1 - decay)
+        expected = total / weight
+        hint = "Adam's moment divided by 1 − βᵗ, as a step of the average itself: (1 − β) / (1 − βᵗ)"
+        assert_close(average, expected, tolerance=1e-5, what=f"the average after {step} steps", hint=hint)
+
+
+@pytest.mark.stub("ema_weight")
+def test_first_step_takes_all_and_late_ones_one_minus_decay(impl, draw):
+    decay = draw.number(0.1, 0.9)
+    assert_close(impl.ema_weight(decay, 1), 1.0, hint="at step 1 there is nothing worth keeping")
+    assert_close(impl.ema_weight(decay, 10_000), 1 - decay, hint="in the long run it is the usual average")
+
+
+@pytest.mark.stub("ema_weight")
+def test_ends_of_the_range(impl, draw):
+    step = draw.integer(2, 50)
+    assert_close(impl.ema_weight(0.0, step), 1.0, hint="a decay of 0 keeps nothing")
+    assert_close(impl.ema_weight(1.0, step), 1 / step, hint="a decay of 1 forgets nothing: the plain mean, not 0 / 0")
+    assert_close(impl.ema_weight(1 - 1e-6, step), 1 / step, tolerance=1e-3, hint="the plain mean is the limit")
+
+
+@pytest.mark.stub("ema_weight")
+@pytest.mark.parametrize("wrong", ["decay -0.01", "decay 1.01", "step 0", "step -1"])
+def test_decay_and_step_outside_of_their_range_are_refused(impl, draw, wrong):
+    name, value = wrong.split()
+    decay, step = (float(value), 3) if name == "decay" else (draw.number(0.1, 0.9), int(value))
+    with raises(ValueError, hint="0 ≤ decay ≤ 1 and step ≥ 1, else a ValueError"):
+        impl.ema_weight(decay, step)
+
+
+def probe_by(solve, centred=True):
+    """A probe from a function of training features, one-hot targets and the ridge, which gives the weights."""
+
+    def probe(train_x, train_y, test_x, test_y, ridge=1.0):
+        targets = torch.eye(int(train_y.max()) + 1, dtype=train_x.dtype)[train_y]
+        mean, prior = (train_x.mean(0), targets.mean(0)) if centred else (0.0, 0.0)
+        read = ((test_x - mean) @ solve(train_x - mean, targets - prior, ridge) + prior).argmax(1)
+        return (read == test_y).sum().item() / len(test_y)
+
+    return probe
+
+
+def normal_equations(x, y, ridge):
+    return torch.linalg.inv(x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)) @ x.T @ y
+
+
+def dual(x, y, ridge):
+    return x.T @ torch.linalg.solve(x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype), y)
+
+
+def by_svd(x, y, ridge):
+    u, s, vt = torch.linalg.svd(x, full_matrices=False)
+    return vt.T @ ((s / (s.square() + ridge))[:, None] * (u.T @ y))
+
+
+def nearest_mean(train_x, train_y, test_x, test_y, ridge=1.0):
+    means = torch.stack([train_x[train_y == k].mean(0) for k in range(int(train_y.max()) + 1)])
+    return (torch.cdist(test_x, means.nan_to_num(1e9)).argmin(1) == test_y).double().mean().item()
+
+
+def counted_mismatch(classes, noise):
+    B, rows = len(classes), []
+    for i in range(B):
+        others = [(noise[i, j].item(), j) for j in range(B) if classes[j] != classes[i]]
+        if not others:
+            raise ValueError
+        rows.append(max(others)[1])
+    return torch.tensor(rows)
+
+
+def ranked_mismatch(classes, noise):
+    if len(classes.unique()) < 2:
+        raise ValueError
+    order = noise.argsort(1, descending=True)
+    return order.gather(1, (classes[order] != classes[:, None]).int().argmax(1, keepdim=True)).squeeze(1)
+
+
+def shifted_mismatch(classes, noise):
+    """Everyone gets the next one's, whatever it is."""
+    if len(classes.unique()) < 2:
+        raise ValueError
+    return torch.arange(len(classes)).roll(-1)
+
+
+def loss_by(combine):
+    def discriminator_loss(real, fake, mismatched=None):
+        return combine(real, fake, mismatched)
+
+    return discriminator_loss
+
+
+def relu_mean(x):
+    return x.clamp(min=0).mean()
+
+
+FAKES = {
+    "probe": {
+        "learnt on the test": lambda train_x, train_y, test_x, test_y, ridge=1.0: probe_by(normal_equations)(test_x, test_y, test_x, test_y, ridge),
+        "measured on the training": lambda train_x, train_y, test_x, test_y, ridge=1.0: probe_by(normal_equations)(train_x, train_y, train_x, train_y, ridge),
+        "the ridge ignored": probe_by(lambda x, y, ridge: dual(x, y, 1.0)),
+        "the ridge squared": probe_by(lambda x, y, ridge: dual(x, y, ridge**2 + 3)),
+        "nothing centred": probe_by(normal_equations, centred=False),
+        "nearest mean": nearest_mean,
+        "the share of the largest class": lambda train_x, train_y, test_x, test_y, ridge=1.0: (
+            (test_y == train_y.mode().values).double().mean().item()
+        ),
+        "always right": lambda train_x, train_y, test_x, test_y, ridge=1.0: 1.0,
+        "errors, not accuracy": lambda *arguments, **kwargs: 1 - probe_by(normal_equations)(*arguments, **kwargs),
+        "the smallest value": Edit("argmax", "argmin"),
+        "the bias forgotten": Edit("@ weight + prior", "@ weight"),
+        "test features by their own mean": Edit("(test_x - mean)", "(test_x - test_x.mean(0))"),
+    },
+    "ConditionalBatchNorm.forward": {
+        "without the 1": Edit("1 + self.gain(conditions)", "self.gain(conditions)"),
+        "no bias": Edit(" + bias[:, :, None, None]", ""),
+        "no gain": Edit("gain[:, :, None, None] * ", ""),
+        "gain and bias swapped": Edit("1 + self.gain(conditions), self.bias(conditions)", "1 + self.bias(conditions), self.gain(conditions)"),
+        "not normalised": Edit("self.norm(x)", "x"),
+        "the condition of the first item": Edit("self.gain(conditions), self.bias(conditions)", "self.gain(conditions[:1]), self.bias(conditions[:1])"),
+        "normalised by the batch, always": Edit("self.norm(x)", "F.batch_norm(x, None, None, training=True)"),
+        "normalised twice": Edit("self.norm(x)", "self.norm(self.norm(x))"),
+        "a mean condition": Edit("self.gain(conditions), self.bias(conditions)", "self.gain(conditions.mean(0)).expand(len(x), -1), self.bias(conditions.mean(0)).expand(len(x), -1)"),
+        "shifted before it is scaled": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]", "gain[:, :, None, None] * (self.norm(x) + bias[:, :, None, None])"),
+        "the condition detached": Edit("1 + self.gain(conditions)", "1 + self.gain(conditions.detach())"),
+    },
+    "Discriminator.forward": {
+        "the condition ignored": Edit('self.condition == "projection"', "False"),
+        "always projected": Edit('self.condition == "projection"', "True"),
+        "never concatenated": Edit('self.condition == "concatenation"', "False"),
+        "only the condition": Edit("return scores + (self.project", "return (self.project"),
+        "a mean, not an inner product": Edit(".sum(dim=1)", ".mean(dim=1)"),
+        "pixels as they come": Edit("2 * images - 1", "images"),
+        "the condition first": Edit("[features, conditions]", "[conditions, features]"),
+        "the condition subtracted": Edit("scores + (self.project", "scores - (self.project"),
+        "a column of scores": Edit(".squeeze(1)", ""),
+        "features detached": Edit("* features)", "* features.detach())"),
+        "a sigmoid": Edit("else scores", "else scores.sigmoid()"),
+        "conditions of others": Edit("self.project(conditions)", "self.project(conditions.flip(0) + 0 * conditions)"),
+    },
+    "mismatch": {
+        "the next one": shifted_mismatch,
+        "anyone but itself": lambda classes, noise: (
+            noise.masked_fill(torch.eye(len(classes), dtype=torch.bool), -torch.inf).argmax(1) if len(classes.unique()) > 1 else counted_mismatch(classes, noise)
+        ),
+        "of the same class": Edit("classes[:, None] == classes", "classes[:, None] != classes"),
+        "the smallest noise": lambda classes, noise: counted_mismatch(classes, -noise),
+        "noise by columns": lambda classes, noise: counted_mismatch(classes, noise.T),
+        "the first of another class": lambda classes, noise: counted_mismatch(classes, -torch.arange(len(classes)).expand(len(classes), -1)),
+        "itself where there is no other": Edit("(classes == classes[0]).all()", "False"),
+        "masked by zero": Edit("-torch.inf", "0.0"),
+        "classes, not items": lambda classes, noise: classes[counted_mismatch(classes, noise)],
+    },
+    "discriminator_loss": {
+        "mismatched pairs ignored": loss_by(lambda r, f, m: relu_mean(1 - r) + relu_mean(1 + f)),
+        "mismatched pairs in full": loss_by(lambda r, f, m: relu_mean(1 - r) + relu_mean(1 + f) + (0 if m is None else relu_mean(1 + m))),
+        "mismatched pairs are real": loss_by(lambda r, f, m: relu_mean(1 - r) + (relu_mean(1 + f) if m is None else (relu_mean(1 + f) + relu_mean(1 - m)) / 2)),
+        "one mean over fakes and mismatched": loss_by(lambda r, f, m: relu_mean(1 - r) + relu_mean(1 + (f if m is None else torch.cat([f, m])))),
+        "fakes halved always": loss_by(lambda r, f, m: relu_mean(1 - r) + relu_mean(1 + f) / 2 + (0 if m is None else relu_mean(1 + m) / 2)),
+        "three halves": Edit(") / 2", ") * 0.75"),
+        "no hinge": loss_by(lambda r, f, m: (1 - r).mean() + (1 + (f if m is None else f / 2 + m.mean() / 2)).mean()),
+        "signs swapped": loss_by(lambda r, f, m: relu_mean(1 + r) + (relu_mean(1 - f) if m is None else (relu_mean(1 - f) + relu_mean(1 - m)) / 2)),
+        "mismatched pairs detached": Edit("(1 + mismatched)", "(1 + mismatched.detach())"),
+        "cross entropy": loss_by(lambda r, f, m: F.softplus(-r).mean() + (F.softplus(f).mean() if m is None else (F.softplus(f).mean() + F.softplus(m).mean()) / 2)),
+    },
+    "ema_weight": {
+        "not corrected": lambda decay, step: checked_weight(decay, step, 1 - decay),
+        "counted from 0": Edit("decay**step", "decay ** (step - 1) * (step > 1)"),
+        "a step late": Edit("decay**step", "decay ** (step + 1)"),
+        "the usual warm-up": lambda decay, step: checked_weight(decay, step, 1 - min(decay, (1 + step) / (10 + step))),
+        "always the mean": lambda decay, step: checked_weight(decay, step, 1 / max(1, step)),
+        "the decay": lambda decay, step: checked_weight(decay, step, 1 - (1 - decay) / max(1e-9, 1 - decay**step)),
+        "multiplied": lambda decay, step: checked_weight(decay, step, (1 - decay) * (1 - decay**step)),
+        "nothing refused": Edit("not 0 <= decay <= 1 or step < 1", "step == 0.5"),
+        "no plain mean": Edit("1 / step if decay == 1", "0.0 if decay == 1"),
+    },
+}  # fmt: skip
+
+
+def checked_weight(decay, step, weight):
+    if not 0 <= decay <= 1 or step < 1:
+        raise ValueError
+    return weight
+
+
+VARIANTS = {
+    "probe": {
+        "inverse": probe_by(normal_equations),
+        "dual": probe_by(dual),
+        "singular values": probe_by(by_svd),
+    },
+    "ConditionalBatchNorm.forward": {
+        "einsum": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]",
+                       'torch.einsum("bc,bchw->bchw", gain, self.norm(x)) + bias.unsqueeze(-1).unsqueeze(-1)'),
+        "addcmul": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]",
+                        "torch.addcmul(bias[..., None, None], gain[..., None, None], self.norm(x))"),
+        "views": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]",
+                      "(self.norm(x).flatten(2) * gain.unsqueeze(2) + bias.unsqueeze(2)).view_as(x)"),
+    },
+    "Discriminator.forward": {
+        "einsum": Edit("(self.project(conditions) * features).sum(dim=1)", 'torch.einsum("bf,bf->b", self.project(conditions), features)'),
+        "one inner product": Edit("scores + (self.project(conditions) * features).sum(dim=1)",
+                                  "((self.project(conditions) + self.realness.weight) * features).sum(dim=1)"),
+        "bmm": Edit("(self.project(conditions) * features).sum(dim=1)", "(features[:, None] @ self.project(conditions)[:, :, None]).flatten()"),
+    },
+    "mismatch": {
+        "a loop": counted_mismatch,
+        "ranked": ranked_mismatch,
+        "where": Edit("noise.masked_fill(classes[:, None] == classes, -torch.inf)", "torch.where(classes[:, None] != classes[None], noise, float('-inf'))"),
+    },
+    "discriminator_loss": {
+        "clamp": loss_by(lambda r, f, m: relu_mean(1 - r) + (relu_mean(1 + f) if m is None else 0.5 * relu_mean(1 + f) + 0.5 * relu_mean(1 + m))),
+        "maximum": loss_by(lambda r, f, m: -torch.minimum(r - 1, torch.zeros_like(r)).mean() + (relu_mean(f + 1) if m is None else (relu_mean(f + 1) + relu_mean(m + 1)) / 2)),
+        "a mean of means": loss_by(lambda r, f, m: F.relu(1 - r).mean() + torch.stack([F.relu(1 + s).mean() for s in (f, m) if s is not None]).mean()),
+    },
+    "ema_weight": {
+        "a sum of powers": lambda decay, step: checked_weight(decay, step, 1 / sum(decay**i for i in range(max(1, step)))),
+        "expm1": lambda decay, step: checked_weight(
+            decay, step, 1 / max(1, step) if decay == 1 else 1.0 if decay == 0 else (1 - decay) / -math.expm1(max(1, step) * math.log(abs(decay)))
+        ),
+        "a ratio of sums": lambda decay, step: checked_weight(
+            decay, step, functools.reduce(lambda weight, _: weight / (weight + decay), range(max(0, step - 1)), 1.0)
+        ),
+    },
+}  # fmt: skip
+
+# A probe is a measurement, and the classes and noise of `mismatch` are data.
+NO_GRADIENT = {
+    "probe": ("train_x", "test_x"),
+    "mismatch": ("noise",),
+}
+
+EQUIVALENT = {
+    "mismatch": {"constant: classes[0] -> classes[-1]": "if all are equal to one of them, it does not matter to which"},
+}

@@ -1,0 +1,633 @@
+"""What a right answer to convert/video_to_speech must do. Truths: loops, the flow between two Gaussians in closed form, its derivative
+by automatic differentiation, and the order in which the error of a sampler falls."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from course.testing import Edit, assert_between, assert_close, raises
+
+
+def random_shape(draw):
+    return draw.size(), *draw.sizes(draw.size(1, 3), 1, 5)
+
+
+# --- the path ---
+
+
+@pytest.mark.stub("interpolate")
+@pytest.mark.parametrize("given", [{}, {"sigma": 0.0}, {"sigma": 0.3}])
+def test_a_straight_path_at_an_even_speed(impl, draw, given):
+    shape, sigma = random_shape(draw), given.get("sigma", 0.0)
+    noise, data, t = draw.normal(*shape), draw.normal(*shape), draw.uniform(shape[0])
+    points = [(1 - s * (1 - sigma)) * a + s * b for a, b, s in zip(noise, data, t.tolist(), strict=True)]
+    x, velocity = impl.interpolate(noise, data, t, **given)
+    hint = "(1 − (1 − σ) t) · noise + t · data, each item at its own t: noise at 0, data at 1"
+    assert_close(x, torch.stack(points), what="the point", hint=hint)
+    hint = "the derivative of the point in t: data − (1 − σ) noise, the same at all times"
+    assert_close(velocity, data - (1 - sigma) * noise, what="the velocity", hint=hint)
+
+
+@pytest.mark.stub("interpolate")
+def test_the_velocity_leads_from_point_to_point(impl, draw):
+    shape, sigma = random_shape(draw), draw.number(0, 0.5)
+    noise, data = draw.normal(*shape), draw.normal(*shape)
+    early, late = draw.uniform(2, shape[0]).sort(dim=0).values
+    (start, velocity), (end, _) = (impl.interpolate(noise, data, t, sigma) for t in (early, late))
+    expected = start + (late - early).reshape(-1, *[1] * (len(shape) - 1)) * velocity
+    assert_close(end, expected, hint="going on from one time at this velocity must end where the path is at a later time")
+
+
+@pytest.mark.stub("interpolate")
+def test_the_ends_of_the_path(impl, draw):
+    shape = random_shape(draw)
+    noise, data = draw.normal(*shape, dtype=torch.float32), draw.normal(*shape, dtype=torch.float32)
+    for t, expected in ((0.0, noise), (1.0, data)):
+        x, _ = impl.interpolate(noise, data, torch.full(shape[:1], t))
+        assert_close(x, expected, what=f"the point at t = {t:g}", hint="t = 0 is noise and t = 1 is data, unlike in diffusion")
+
+
+# --- the time ---
+
+
+@pytest.mark.stub("time_features")
+def test_sines_and_cosines_of_even_logarithms(impl, draw):
+    B, pairs = draw.size(), draw.size(2, 6)
+    slowest, fastest = draw.number(0.3, 2), draw.number(20, 300)
+    t = draw.uniform(B)
+    for given in ({}, {"slowest": slowest, "fastest": fastest}):
+        low, high = given.get("slowest", 1.0), given.get("fastest", 100.0)
+        frequencies = np.exp(np.linspace(math.log(low), math.log(high), pairs))
+        rows = [[*(math.sin(s * w) for w in frequencies), *(math.cos(s * w) for w in frequencies)] for s in t.tolist()]
+        hint = (
+            "angular frequencies from slowest to fastest, both included, each a constant factor above the one before; sines first"
+        )
+        assert_close(
+            impl.time_features(t, 2 * pairs, **given), torch.tensor(rows, dtype=torch.float64), tolerance=1e-7, hint=hint
+        )
+
+
+@pytest.mark.stub("time_features")
+@pytest.mark.parametrize("features", [0, 2, 5, 7])
+def test_features_come_in_pairs(impl, draw, features):
+    with raises(ValueError, hint="an odd number has no half, and two frequencies are needed to lie between slowest and fastest"):
+        impl.time_features(draw.uniform(3), features)
+
+
+@pytest.mark.stub("time_features")
+def test_time_features_follow_the_dtype(impl, draw):
+    t, pairs = draw.uniform(draw.size(), dtype=torch.float32), draw.size(2, 6)
+    angles = t[:, None].double() * torch.logspace(0, 2, pairs, dtype=torch.float64)
+    expected = torch.cat([angles.sin(), angles.cos()], dim=1).float()
+    assert_close(impl.time_features(t, 2 * pairs), expected, tolerance=1e-4, hint="the dtype is that of t")
+
+
+# --- guidance ---
+
+
+@pytest.mark.stub("guided_velocity")
+def test_guidance_goes_on_in_the_direction_of_the_condition(impl, draw):
+    shape = random_shape(draw)
+    conditional, unconditional = draw.normal(*shape), draw.normal(*shape)
+    for scale in (0.0, 1.0, draw.number(-0.5, 0.5), draw.number(1.5, 7)):
+        w = scale - 1  # of the paper
+        expected = (1 + w) * conditional - w * unconditional
+        hint = "0 gives the unconditional velocity, 1 the conditional one, more extrapolates beyond it"
+        assert_close(impl.guided_velocity(conditional, unconditional, scale), expected, hint=hint)
+
+
+@pytest.mark.stub("guided_velocity")
+def test_guidance_changes_nothing_where_both_agree(impl, draw):
+    velocity = draw.normal(*random_shape(draw))
+    assert_close(
+        impl.guided_velocity(velocity, velocity, draw.number(2, 7)), velocity, hint="their difference is scaled, nothing else"
+    )
+
+
+# --- Gaussians ---
+
+
+def flow_of(mean, deviation, x, t):
+    """Where the exact flow from N(0, I) carries `x` (B, ...) by the times `t` (B,)."""
+    t = t.reshape(-1, *[1] * (x.ndim - 1))
+    return t * mean + torch.sqrt((1 - t) ** 2 + (t * deviation) ** 2) * x
+
+
+def velocity_of(mean, deviation, x, t):
+    """The velocity at `x`, as the derivative in t of the flow that passes there."""
+    view = t.reshape(-1, *[1] * (x.ndim - 1))
+    start = (x - view * mean) / torch.sqrt((1 - view) ** 2 + (view * deviation) ** 2)
+    _, velocity = torch.func.jvp(lambda s: flow_of(mean, deviation, start, s), (t,), (torch.ones_like(t),))
+    return velocity
+
+
+def random_gaussian(impl, draw):
+    """The field of a random Gaussian, its mean and deviation, and a batch of noise."""
+    shape = draw.sizes(draw.size(1, 3), 1, 5)
+    mean, deviation = draw.normal(*shape, scale=2), draw.uniform(*shape, low=0.2, high=3)
+    return impl.GaussianField(mean, deviation), mean, deviation, draw.normal(draw.size(), *shape)
+
+
+@pytest.mark.stub("GaussianField.forward")
+def test_is_the_derivative_of_the_exact_flow(impl, draw):
+    field, mean, deviation, noise = random_gaussian(impl, draw)
+    t = draw.uniform(len(noise))
+    x = flow_of(mean, deviation, noise, t)
+    hint = "m + (t s² − (1 − t)) / ((1 − t)² + t² s²) · (x − t m), each item at its own t"
+    assert_close(field(x, t), velocity_of(mean, deviation, x, t), hint=hint)
+
+
+@pytest.mark.stub("GaussianField.forward")
+def test_is_the_mean_of_all_paths_through_a_point(impl, draw):
+    field, mean, deviation, noise = random_gaussian(impl, draw)
+    for moment in (0.0, draw.number(0.2, 0.8), 1.0):
+        t = torch.full((len(noise),), moment, dtype=torch.float64)
+        x = flow_of(mean, deviation, noise, t)
+        # Bayes: of the data z, given the point, the density is a Gaussian; its mean by a sum over a fine grid.
+        grid = torch.linspace(-12, 12, 4001, dtype=torch.float64)
+        z = (mean[..., None] + deviation[..., None] * grid).expand(*noise.shape, -1)
+        if moment == 1:
+            paths = x  # the data is the point, and the noise could be any: its mean is 0
+        elif moment == 0:
+            paths = mean - x
+        else:
+            start = (x[..., None] - moment * z) / (1 - moment)
+            weight = torch.softmax(-0.5 * (start**2 + grid**2), dim=-1)
+            paths = ((z - start) * weight).sum(-1)
+        hint = "at t = 0 it is m − x, at t = 1 it is x, between E[data − noise] over all pairs whose path passes through x"
+        assert_close(field(x, t), paths, tolerance=1e-6, what=f"the velocity at t = {moment:.2f}", hint=hint)
+
+
+@pytest.mark.stub("GaussianField.forward")
+def test_gradient_of_the_field(impl, draw):
+    field, mean, deviation, noise = random_gaussian(impl, draw)
+    t, g = draw.uniform(len(noise)), draw.normal(*noise.shape)
+    slope = velocity_of(mean, deviation, noise, t) - velocity_of(
+        mean, deviation, 0 * noise, t
+    )  # linear in x, dimension by dimension
+    expected = g * slope / noise
+    hint = "likelihoods of flows are made of this derivative"
+    assert_close(field.vjp(noise, t, wrt=0, cotangent=g), expected, tolerance=1e-6, hint=hint)
+
+
+# --- samplers ---
+
+
+def followed(mean, deviation, x, steps, sampler):
+    """Step by step, the velocity from the exact flow."""
+    h = 1 / steps
+    for k in range(steps):
+        t = torch.full((len(x),), k * h, dtype=x.dtype)
+        v = velocity_of(mean, deviation, x, t)
+        if sampler == "heun":
+            v = 0.5 * v + 0.5 * velocity_of(mean, deviation, x + h * v, t + h)
+        x = x + h * v
+    return x
+
+
+def check_steps(impl, draw, sampler, hint):
+    field, mean, deviation, noise = random_gaussian(impl, draw)
+    for steps in (1, 2, draw.integer(3, 7)):
+        expected = followed(mean, deviation, noise, steps, sampler)
+        actual = getattr(impl, sampler)(field, noise, steps)
+        assert_close(actual, expected, tolerance=1e-8, what=f"the end after {steps} steps", hint=hint)
+
+
+def check_order(impl, draw, sampler, order, hint):
+    """Half the step: the error falls by 2 to the power of the order."""
+    mean, deviation = draw.normal(5, scale=2), draw.uniform(5, low=0.4, high=0.7)
+    field, noise = impl.GaussianField(mean, deviation), draw.normal(3, 5) + 2
+    errors = []
+    for steps in (32, 64):
+        end = getattr(impl, sampler)(field, noise, steps)
+        errors.append((end - (mean + deviation * noise)).norm().item())
+    found = math.log2(errors[0] / max(errors[1], 1e-300))
+    assert_between(found, order - 0.35, order + 0.35, what="the order of convergence", hint=hint)
+
+
+@pytest.mark.stub("euler")
+def test_euler_goes_along_the_velocity_at_the_start_of_each_step(impl, draw):
+    hint = "x ← x + v(x, k / steps) / steps, for k = 0 … steps − 1; t is a vector, one for each item"
+    check_steps(impl, draw, "euler", hint)
+
+
+@pytest.mark.stub("euler")
+def test_euler_is_of_first_order(impl, draw):
+    hint = "twice the steps should halve the distance to the exact end m + s · noise"
+    check_order(impl, draw, "euler", 1, hint)
+
+
+@pytest.mark.stub("heun")
+def test_heun_goes_along_the_mean_of_both_ends(impl, draw):
+    hint = "the second velocity is taken at the end of the Euler step, at time (k + 1) / steps; then the mean of both, from the start"
+    check_steps(impl, draw, "heun", hint)
+
+
+@pytest.mark.stub("heun")
+def test_heun_is_of_second_order(impl, draw):
+    hint = "twice the steps should quarter the distance to the exact end m + s · noise"
+    check_order(impl, draw, "heun", 2, hint)
+
+
+def check_gradient(impl, draw, sampler):
+    field, mean, deviation, noise = random_gaussian(impl, draw)
+    steps, g = draw.integer(2, 4), draw.normal(*noise.shape)
+    ends = [followed(mean, deviation, start, steps, sampler) for start in (noise, 0 * noise)]
+    expected = g * (ends[0] - ends[1]) / noise  # the field is linear in x, dimension by dimension
+    actual = impl.vjp(sampler, field, noise, steps, wrt=1, cotangent=g)
+    assert_close(actual, expected, tolerance=1e-6, hint="samples are also tuned by gradient: detach nothing")
+
+
+@pytest.mark.stub("euler")
+def test_gradient_goes_back_through_euler(impl, draw):
+    check_gradient(impl, draw, "euler")
+
+
+@pytest.mark.stub("heun")
+def test_gradient_goes_back_through_heun(impl, draw):
+    check_gradient(impl, draw, "heun")
+
+
+# --- the network ---
+
+
+def small_model(impl, draw):
+    model = impl.VideoToSpeech(impl.Config(channels=4 * draw.size(1, 2), layers=draw.size(1, 2), prompt=draw.size(1, 3)))
+    model.double()
+    model.eval()
+    weights = draw.like(model.state_dict())
+    model.load_state_dict(weights)
+    return model, weights
+
+
+def asked_of(weights, digits, places, voices, told):
+    rows = []
+    for i in range(len(voices)):
+        said = weights["nothing"]
+        if told is None or bool(told[i]):
+            d, p = (torch.exp(z[i]) / torch.exp(z[i]).sum() for z in (digits, places))
+            said = sum(d[k] * weights["digits.weight"][:, k] for k in range(10))
+            said = said + sum(p[k] * weights["places.weight"][:, k] for k in range(4))
+        rows.append(said + weights["voices.weight"][voices[i]])
+    return torch.stack(rows)
+
+
+def random_request(draw):
+    B = draw.size(2, 6)
+    return draw.normal(B, 10), draw.normal(B, 4), draw.integers(16, (B,))
+
+
+@pytest.mark.stub("VideoToSpeech.condition")
+def test_condition_adds_digit_place_and_voice(impl, draw):
+    model, weights = small_model(impl, draw)
+    digits, places, voices = random_request(draw)
+    expected = asked_of(weights, digits, places, voices, None)
+    hint = "probabilities (a softmax of each), not logits, weigh the columns of `digits` and `places`; the voice is added"
+    assert_close(model.condition(digits, places, voices), expected, hint=hint)
+    assert_close(model.condition(digits, places, voices, torch.ones(len(voices), dtype=torch.bool)), expected, hint=hint)
+
+
+@pytest.mark.stub("VideoToSpeech.condition")
+def test_what_is_not_told_is_replaced_item_by_item(impl, draw):
+    model, weights = small_model(impl, draw)
+    digits, places, voices = random_request(draw)
+    told = torch.arange(len(voices)) % 2 == draw.integer(0, 1)
+    expected = asked_of(weights, digits, places, voices, told)
+    hint = "where `told` is False, `nothing` stands in place of digit and place; the voice stays"
+    assert_close(model.condition(digits, places, voices, told), expected, hint=hint)
+
+
+@pytest.mark.stub("VideoToSpeech.condition")
+def test_gradients_reach_the_encoder_and_the_tables(impl, draw):
+    model, weights = small_model(impl, draw)
+    digits, places, voices = random_request(draw)
+    told = torch.arange(len(voices)) % 2 == 0
+    g = draw.normal(len(voices), len(weights["nothing"]))
+    names = ["nothing", "digits.weight", "places.weight", "voices.weight"]
+    with torch.enable_grad():
+        leaves = [value.clone().requires_grad_() for value in (digits, places, *(weights[name] for name in names))]
+        table = dict(zip(names, leaves[2:], strict=True))
+        expected = torch.autograd.grad((asked_of(table, *leaves[:2], voices, told) * g).sum(), leaves)
+    hint = "the encoder learns from the sound as well; what is withheld teaches `nothing`"
+    actual = model.vjp(digits, places, voices, told, wrt=(0, 1), cotangent=g, method="condition")
+    for name, one, other in zip(("digits", "places"), actual, expected[:2], strict=True):
+        assert_close(one, other, what=f"the gradient of {name}", hint=hint)
+    actual = model.vjp(digits, places, voices, told, wrt="parameters", cotangent=g, method="condition")
+    for name, other in zip(names, expected[2:], strict=True):
+        assert_close(actual[name], other, what=f"the gradient of {name}", hint=hint)
+
+
+def random_batch(draw, model_width):
+    B = draw.size(1, 3)
+    data, noise = draw.normal(2, B, 48, 64)
+    return data, draw.normal(B, model_width), noise, draw.uniform(B, low=0.05, high=0.95)
+
+
+@pytest.mark.stub("flow_matching_loss")
+def test_velocity_is_regressed_at_the_points_of_the_path(impl, draw):
+    model, weights = small_model(impl, draw)
+    data, condition, noise, t = random_batch(draw, len(weights["nothing"]))
+    s = t[:, None, None]
+    expected = ((model((1 - s) * noise + s * data, t, condition) - (data - noise)) ** 2).mean()
+    hint = "the network sees the point between noise and data, and t; its target is data − noise; the mean over all elements"
+    assert_close(impl.flow_matching_loss(model, data, condition, noise, t), expected, hint=hint)
+
+
+@pytest.mark.stub("flow_matching_loss")
+def test_gradient_of_the_loss_goes_through_the_network(impl, draw):
+    model, weights = small_model(impl, draw)
+    data, condition, noise, t = random_batch(draw, len(weights["nothing"]))
+    s = t[:, None, None]
+    x = (1 - s) * noise + s * data
+    error = model(x, t, condition) - (data - noise)
+    expected = model.vjp(x, t, condition, wrt=2, cotangent=2 * error / error.numel())
+    actual = impl.vjp("flow_matching_loss", model, data, condition, noise, t, wrt=2)
+    assert_close(actual, expected, hint="2 · error / elements, back through the network: detach nothing")
+
+
+# --- the same, written otherwise; and wrong ---
+
+
+def looped_interpolate(noise, data, t, sigma=0.0):
+    points = [torch.lerp(a, b, s) + sigma * s * a for a, b, s in zip(noise, data, t, strict=True)]
+    return torch.stack(points), data - noise + sigma * noise
+
+
+def einsum_interpolate(noise, data, t, sigma=0.0):
+    velocity = data - (1 - sigma) * noise
+    return noise + torch.einsum("b,b...->b...", t, velocity), velocity
+
+
+def transposed_interpolate(noise, data, t, sigma=0.0):
+    """Broadcast from the right, with the batch turned to the end."""
+    turned = noise.movedim(0, -1) * (1 - t + sigma * t) + data.movedim(0, -1) * t
+    return turned.movedim(-1, 0), torch.sub(data, noise, alpha=1 - sigma)
+
+
+def looped_features(t, features, slowest=1.0, fastest=100.0):
+    half, odd = divmod(features, 2)
+    if odd or half < 2:
+        raise ValueError(f"got {features}")
+    factor = (fastest / slowest) ** (1 / (half - 1))
+    angles = torch.stack([slowest * factor**k * t for k in range(half)], dim=1)
+    return torch.hstack([torch.sin(angles), torch.cos(angles)])
+
+
+def logspaced_features(t, features, slowest=1.0, fastest=100.0):
+    if features < 4 or features % 2 == 1:
+        raise ValueError(f"got {features}")
+    w = torch.logspace(math.log10(slowest), math.log10(fastest), features // 2, dtype=torch.float64).to(t)
+    unit = torch.polar(torch.ones_like(t[:, None] * w), t[:, None] * w)
+    return torch.cat([unit.imag, unit.real], dim=1)
+
+
+def field_by_posterior(self, x, t):
+    """The mean of the data given the point, then what is left of the noise."""
+    t = t.reshape(-1, *[1] * (x.ndim - 1))
+    precision = (1 - t) ** 2 + (t * self.deviation) ** 2
+    residual = x - t * self.mean
+    data = self.mean + t * self.deviation**2 / precision * residual
+    noise = (1 - t) / precision * residual
+    return data - noise
+
+
+def field_by_logarithm(self, x, t):
+    """m + d log(standard deviation) / dt · (x − t m)."""
+    t = t.view([-1] + [1] * self.mean.ndim)
+    spread = torch.hypot(1 - t, t * self.deviation)
+    slope = (t * self.deviation.square() + t - 1) / spread
+    return torch.addcmul(self.mean, slope / spread, x - self.mean * t)
+
+
+def euler_by_times(field, noise, steps):
+    x, times = noise.clone(), torch.linspace(0, 1, steps + 1, dtype=noise.dtype, device=noise.device)
+    for start, end in itertools.pairwise(times):
+        x = torch.add(x, field(x, start.expand(len(x))) * (end - start))
+    return x
+
+
+def euler_recursive(field, noise, steps):
+    x, h = noise, 1.0 / steps
+    t = torch.zeros(len(noise), dtype=noise.dtype, device=noise.device)
+    for _ in range(steps):
+        x, t = x + h * field(x, t), t + h
+    return x
+
+
+def heun_by_times(field, noise, steps):
+    x, times = noise, torch.linspace(0, 1, steps + 1, dtype=noise.dtype, device=noise.device)
+    for start, end in itertools.pairwise(times):
+        h = end - start
+        v = field(x, start.expand(len(x)))
+        ahead = x + h * v
+        x = (x + ahead + h * field(ahead, end.expand(len(x)))) / 2
+    return x
+
+
+def heun_of_two(field, noise, steps):
+    x, ones = noise, torch.ones(len(noise), dtype=noise.dtype, device=noise.device)
+    for k in range(steps):
+        a = field(x, ones * k / steps) / steps
+        b = field(x + a, ones * (k + 1) / steps) / steps
+        x = x + torch.stack([a, b]).mean(0)
+    return x
+
+
+def midpoint(field, noise, steps):
+    """Of second order as well, but not Heun."""
+    x, ones = noise, torch.ones(len(noise), dtype=noise.dtype, device=noise.device)
+    for k in range(steps):
+        half = x + field(x, ones * k / steps) / (2 * steps)
+        x = x + field(half, ones * (k + 0.5) / steps) / steps
+    return x
+
+
+def condition_by_where(self, digits, places, voices, told=None):
+    p = torch.cat([digits.softmax(-1), places.softmax(-1)], dim=1)
+    asked = p @ torch.cat([self.digits.weight, self.places.weight], dim=1).T
+    keep = torch.ones_like(voices).bool() if told is None else told
+    return self.voices.weight[voices] + torch.stack([row if k else self.nothing for row, k in zip(asked, keep, strict=True)])
+
+
+def loss_by_hand(model, data, condition, noise, t):
+    s = t.view(-1, *[1] * (data.ndim - 1))
+    return (model(noise + s * (data - noise), t, condition) - data + noise).pow(2).mean()
+
+
+FAKES = {
+    "interpolate": {
+        "time reversed, as in diffusion": lambda noise, data, t, sigma=0.0: (
+            looped_interpolate(noise, data, 1 - t, sigma)[0], data - (1 - sigma) * noise
+        ),
+        "the velocity turned round": Edit("data - (1 - sigma) * noise", "(1 - sigma) * noise - data"),
+        "the data as target": Edit("data - (1 - sigma) * noise", "data"),
+        "the noise as target": Edit("data - (1 - sigma) * noise", "noise"),
+        "sigma ignored": Edit("(1 - sigma)", "1"),
+        "sigma ignored in the velocity": Edit(", data - (1 - sigma) * noise", ", data - noise"),
+        "one time for all": Edit("t = t.reshape(-1, *[1] * (data.ndim - 1))", "t = t.mean()"),
+        "the time of the first item": Edit("t = t.reshape(-1, *[1] * (data.ndim - 1))", "t = t[0]"),
+        "a circle, as in a variance-preserving path": lambda noise, data, t, sigma=0.0: (
+            torch.einsum("b,b...->b...", torch.cos(t * math.pi / 2), noise) + torch.einsum("b,b...->b...", torch.sin(t * math.pi / 2), data),
+            data - (1 - sigma) * noise,
+        ),
+        "what is left to go": lambda noise, data, t, sigma=0.0: (
+            einsum_interpolate(noise, data, t, sigma)[0], data - einsum_interpolate(noise, data, t, sigma)[0]
+        ),
+    },
+    "time_features": {
+        "cosines first": Edit("[angles.sin(), angles.cos()]", "[angles.cos(), angles.sin()]"),
+        "sines only": Edit("angles.cos()]", "angles.sin()]"),
+        "frequencies evenly spaced": Edit("slowest * (fastest / slowest) ** steps", "(slowest + (fastest - slowest) * steps)"),
+        "the last frequency left out": Edit("(features // 2 - 1)", "(features // 2)"),
+        "upside down": Edit("** steps", "** -steps"),
+        "slowest ignored": Edit("* slowest * (fastest / slowest)", "* fastest"),
+        "in turns": Edit("* slowest", "* 2 * math.pi * slowest"),
+        "stacked, not joined": Edit("torch.cat([angles.sin(), angles.cos()], dim=1)", "torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)"),
+        "odd numbers accepted": Edit("features % 2 or features < 4", "features < 4"),
+        "two accepted": Edit("features % 2 or features < 4", "features % 2 or features < 2"),
+        "the time itself": lambda t, features, slowest=1.0, fastest=100.0: t[:, None].expand(-1, features),
+    },
+    "guided_velocity": {
+        "of the paper's w": Edit("scale *", "(1 + scale) *"),
+        "turned round": Edit("conditional - unconditional", "unconditional - conditional"),
+        "from the conditional": Edit("return unconditional", "return conditional"),
+        "a mixture, never beyond": lambda conditional, unconditional, scale: torch.lerp(unconditional, conditional, min(scale, 1.0)),
+        "scaled": lambda conditional, unconditional, scale: scale * conditional,
+        "not guided": lambda conditional, unconditional, scale: conditional,
+        "a difference": lambda conditional, unconditional, scale: scale * (conditional - unconditional),
+    },
+    "GaussianField.forward": {
+        "straight to the mean": lambda self, x, t: self.mean - x,
+        "straight to the end of x": lambda self, x, t: self.mean + self.deviation * x - x,
+        "the mean velocity everywhere": lambda self, x, t: self.mean.expand_as(x) + 0 * x,
+        "the deviation for the variance": Edit("self.deviation.square()", "self.deviation"),
+        "the sign of the noise lost": Edit("t * variance - (1 - t)", "t * variance + (1 - t)"),
+        "divided by the deviation": Edit("(1 - t).square() + t.square() * variance", "((1 - t).square() + t.square() * variance).sqrt()"),
+        "weights not squared": Edit("(1 - t).square() + t.square() * variance", "(1 - t) + t * variance"),
+        "the mean not on its way": Edit("(x - t * self.mean)", "(x - self.mean)"),
+        "the mean left out": Edit("self.mean + covariance", "covariance"),
+        "one time for all": Edit("t = t.reshape(-1, *[1] * (x.ndim - 1))", "t = t[0]"),
+        "the gradient cut": Edit("(x - t", "(x.detach() - t"),
+    },
+    "euler": {
+        "backwards in time": Edit("k / steps", "1 - k / steps"),
+        "the time at the end of a step": Edit("k / steps", "(k + 1) / steps"),
+        "the middle of a step": Edit("k / steps", "(k + 0.5) / steps"),
+        "a step too few": Edit("range(steps)", "range(steps - 1)"),
+        "a step too many": Edit("range(steps)", "range(steps + 1)"),
+        "steps too long": Edit(")) / steps", "))"),
+        "a single step": lambda field, noise, steps: noise + field(noise, noise.new_zeros(len(noise))),
+        "always the time 0": Edit("k / steps", "0.0"),
+        "always from the noise": Edit("field(x,", "field(noise,"),
+        "against the velocity": Edit("x = x + field", "x = x - field"),
+        "Heun": heun_by_times,
+        "detached": Edit("field(x,", "field(x.detach(),"),
+    },
+    "heun": {
+        "Euler": euler_by_times,
+        "the midpoint": midpoint,
+        "both velocities at the start": Edit("field(x + first / steps, end)", "field(x, start)"),
+        "the second at the start's time": Edit("field(x + first / steps, end)", "field(x + first / steps, start)"),
+        "the second at the old place": Edit("field(x + first / steps, end)", "field(x, end)"),
+        "the sum, not the mean": Edit("(2 * steps)", "steps"),
+        "the second only": Edit("(first + second) / (2 * steps)", "second / steps"),
+        "half a step ahead": Edit("first / steps, end", "first / (2 * steps), end"),
+        "from the end of the Euler step": Edit("x = x + (first", "x = x + first / steps + (first"),
+        "a step too few": Edit("range(steps)", "range(steps - 1)"),
+        "the time of the whole way": Edit("moment / steps", "moment"),
+        "backwards in time": Edit("moment / steps", "1 - moment / steps"),
+        "the second detached": Edit("second = field(x + first / steps, end)", "second = field((x + first / steps).detach(), end)"),
+    },
+    "VideoToSpeech.condition": {
+        "logits for probabilities": Edit("digits.softmax(dim=1)", "digits"),
+        "one-hot": Edit("digits.softmax(dim=1)", "F.one_hot(digits.argmax(1), 10).to(digits)"),
+        "a softmax over the batch": Edit("places.softmax(dim=1)", "places.softmax(dim=0)"),
+        "no place": Edit(" + self.places(places.softmax(dim=1))", ""),
+        "the voice left out": Edit("return asked + self.voices(voices)", "return asked"),
+        "the voice withheld too": Edit("return asked + self.voices(voices)",
+            "return asked + self.voices(voices) * (1 if told is None else told[:, None].to(asked))"),
+        "zeros for nothing": Edit("self.nothing", "0 * self.nothing"),
+        "all or none": Edit("told[:, None]", "told.all()"),
+        "the mask turned round": Edit("asked, self.nothing)", "self.nothing, asked)"),
+        "never withheld": Edit("told is not None", "False"),
+        "nothing added, not put in place": Edit("torch.where(told[:, None], asked, self.nothing)",
+            "asked + self.nothing * ~told[:, None]"),
+        "the encoder cut off": Edit("digits.softmax(dim=1)", "digits.detach().softmax(dim=1)"),
+    },
+    "flow_matching_loss": {
+        "the data regressed": Edit(", velocity)", ", data)"),
+        "the noise regressed": Edit(", velocity)", ", noise)"),
+        "the network sees the data": Edit("model(x,", "model(data,"),
+        "the network sees the noise": Edit("model(x,", "model(noise,"),
+        "noise and data exchanged": Edit("interpolate(noise, data, t)", "interpolate(data, noise, t)"),
+        "time turned round": Edit("model(x, t,", "model(x, 1 - t,"),
+        "no time": Edit("model(x, t,", "model(x, 0 * t,"),
+        "no condition": Edit("condition), velocity", "0 * condition), velocity"),
+        "absolute errors": Edit("mse_loss", "l1_loss"),
+        "summed": Edit("velocity)", "velocity, reduction='sum')"),
+        "noise of its own": Edit("interpolate(noise,", "interpolate(torch.randn_like(noise),"),
+        "a time of its own": Edit("interpolate(noise, data, t)", "interpolate(noise, data, torch.rand_like(t))"),
+        "detached": Edit("model(x, t, condition), velocity", "model(x, t, condition.detach()), velocity"),
+    },
+}  # fmt: skip
+
+VARIANTS = {
+    "interpolate": {
+        "a loop": looped_interpolate,
+        "along the velocity": einsum_interpolate,
+        "the batch last": transposed_interpolate,
+    },
+    "time_features": {
+        "powers of a factor": looped_features,
+        "complex numbers": logspaced_features,
+        "exponentials": Edit("(fastest / slowest) ** steps", "torch.exp(steps * math.log(fastest / slowest))"),
+    },
+    "guided_velocity": {
+        "the paper's way": lambda conditional, unconditional, scale: scale * conditional - (scale - 1) * unconditional,
+        "lerp": lambda conditional, unconditional, scale: torch.lerp(unconditional, conditional, scale),
+        "from the conditional": lambda conditional, unconditional, scale: (
+            conditional + (scale - 1) * (conditional - unconditional)
+        ),
+    },
+    "GaussianField.forward": {
+        "means of data and noise": field_by_posterior,
+        "the slope of the deviation": field_by_logarithm,
+        "the derivative of the flow": lambda self, x, t: velocity_of(self.mean, self.deviation, x, t),
+    },
+    "euler": {
+        "linspace": euler_by_times,
+        "the time added up": euler_recursive,
+        "addcdiv": Edit("x = x + field(x, x.new_full((len(x),), k / steps)) / steps",
+            "x = torch.add(x, field(x, torch.full_like(x.flatten(1)[:, 0], k / steps)), alpha=1 / steps)"),
+    },
+    "heun": {
+        "linspace": heun_by_times,
+        "a mean of two": heun_of_two,
+        "lerp": Edit("(first + second) / (2 * steps)", "torch.lerp(first, second, 0.5) / steps"),
+    },
+    "VideoToSpeech.condition": {
+        "one product": condition_by_where,
+        "embedding bags": Edit("self.digits(digits.softmax(dim=1))", "digits.softmax(-1) @ self.digits.weight.mT"),
+        "masked": Edit("torch.where(told[:, None], asked, self.nothing)",
+            "asked * told[:, None] + self.nothing * ~told[:, None]"),
+    },
+    "flow_matching_loss": {
+        "by hand": loss_by_hand,
+        "a mean of items": Edit("F.mse_loss(model(x, t, condition), velocity)",
+            "(model(x, t, condition) - velocity).square().flatten(1).mean(dim=1).mean()"),
+        "a norm": Edit("F.mse_loss(model(x, t, condition), velocity)",
+            "torch.linalg.vector_norm(velocity - model(x, t, condition)).square() / velocity.numel()"),
+    },
+}  # fmt: skip
+
+# Noise, data and times are given; a path is never differentiated here.
+NO_GRADIENT = {
+    "interpolate": ("noise", "data", "t"),
+    "time_features": ("t",),
+    "guided_velocity": ("conditional", "unconditional"),
+    "GaussianField.forward": ("self", "t"),
+    "flow_matching_loss": ("data", "noise", "t"),
+}
