@@ -20,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from course import media
-from course.convert import KINDS, system, unit_of
-from course.load import reference_module
+from course.convert import KINDS, run, system, unit_of
 from course.paths import root, write_atomic
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import motion_digit_judge, place_judge, spoken_digit_judge, spoken_place_judge
@@ -61,20 +60,14 @@ def meaning(text: str) -> Pair | None:
 def convert(source: str, target: str, things: Any) -> Any:
     """Turn a batch of one kind into another; a text that is no caption cannot be drawn or said, and becomes an empty thing."""
     unit = unit_of(source, target)
-    model, module = system(unit, device="cpu", say=Console(stderr=True).print), reference_module(unit)
-    if source == "speech":
-        things = torch.stack([media.fit(sound.cpu(), lambda _: None) for sound in things])
+    model = system(unit, device="cpu", say=Console(stderr=True).print)
     if source != "text":
-        return module.convert(model, things)
-    pairs = [meaning(text) for text in things]
-    good = [motion.phrase(*pair) for pair in pairs if pair is not None]
+        return run(unit, model, things)
+    good = [text for text in things if meaning(text) is not None]
     empty = {"image": torch.zeros(1, 24, 24), "video": torch.zeros(8, 1, 24, 24), "speech": torch.zeros(motion.SAMPLES)}[target]
-    made = iter(module.convert(model, good) if good else ())
-    rows = [next(made).cpu() if pair is not None else empty for pair in pairs]
-    width = max(len(row) for row in rows)
-    if target == "speech":
-        rows = [torch.nn.functional.pad(row, (0, width - len(row))) for row in rows]
-    return torch.stack(rows)
+    made = iter(run(unit, model, good) if good else ())
+    rows = [next(made).cpu() if meaning(text) is not None else empty for text in things]
+    return torch.stack([media.fit(row, lambda _: None) for row in rows] if target == "speech" else rows)
 
 
 def accuracy(kind: str, things: Any, split: motion.Split) -> float:

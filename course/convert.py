@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from course import media
 from course.catalogue import Unit, find_unit
 from course.errors import CourseError
 from course.load import reference_module
 from course.paths import write_atomic
 from reference_impl import weights
+from reference_impl.data import digits_in_motion as motion
 from reference_impl.runtime import resolve_device
 
 KINDS = tuple(media.KINDS)
+VOICE = "us_m1"  # who speaks unless told otherwise
 Say = Callable[[str], None]
 
 
@@ -56,31 +60,48 @@ def system(unit: Unit, *, device: str = "auto", say: Say = lambda _: None) -> An
         raise CourseError(str(error)) from None
 
 
-def step(unit: Unit, thing: Any, *, device: str = "auto", say: Say = lambda _: None) -> Any:
-    """Turn one thing into another with a unit's system."""
-    from reference_impl.data import digits_in_motion as motion
+def run(unit: Unit, model: Any, things: Any, *, voice: str = VOICE) -> Any:
+    """Turn a batch of one kind into another: texts (captions) or a tensor, as the unit's `convert` takes them.
 
-    model, module = system(unit, device=device, say=say), reference_module(unit)
-    source, target = unit.name.split("_to_")
-    if (source, target) == ("text", "speech"):  # the voices say two English words
-        said = motion.phrase(*motion.meaning(thing))
-        if said != thing:
-            say(f"saying {said!r}")
-        thing = said
+    What is said is the phrase of a caption, in a voice of the data set; what is heard is made to fit by `media.fit`.
+    """
+    module, (source, target) = reference_module(unit), unit.name.split("_to_")
+    if source == "speech":
+        things = torch.stack([media.fit(sound, lambda _: None) for sound in things])
+    if (source, target) == ("text", "speech"):
+        return module.convert(model, [motion.phrase(*motion.meaning(text)) for text in things], [voice] * len(things))
+    return module.convert(model, things)
+
+
+def step(unit: Unit, thing: Any, *, device: str = "auto", say: Say = lambda _: None, voice: str = VOICE) -> Any:
+    """Turn one thing into another with a unit's system."""
+    model, (source, target) = system(unit, device=device, say=say), unit.name.split("_to_")
+    if (source, target) == ("text", "speech"):
+        say(f"saying {motion.phrase(*motion.meaning(thing))!r} in the voice {voice}")
     if source == "speech":
         thing = media.fit(thing, say)
-    batch = [thing] if source == "text" else thing[None]
-    return module.convert(model, batch)[0]
+    return run(unit, model, [thing] if source == "text" else thing[None], voice=voice)[0]
 
 
 def chain(
-    kinds: Sequence[str], thing: Any, *, device: str = "auto", say: Say = lambda _: None, keep: Callable[[str, Any], None]
+    kinds: Sequence[str],
+    thing: Any,
+    *,
+    device: str = "auto",
+    say: Say = lambda _: None,
+    voice: str = VOICE,
+    keep: Callable[[str, Any], None],
 ) -> Any:
-    """Turn a thing of the first kind into the second, that into the third, and so on; `keep` is told of each result."""
+    """Turn a thing of the first kind into the second, that into the third, and so on; `keep` is told of each result.
+
+    voice: of the data set, for steps from text to speech. Raises CourseError for one that no weights know.
+    """
+    if voice not in motion.SEEN_VOICES:
+        raise CourseError(f"no voice is called {voice!r}: use one of {', '.join(motion.SEEN_VOICES)}")
     resolve_device(device)
     units = [unit_of(*pair) for pair in itertools.pairwise(kinds)]
     for unit, kind in zip(units, kinds[1:], strict=True):
-        thing = step(unit, thing, device=device, say=say)
+        thing = step(unit, thing, device=device, say=say, voice=voice)
         keep(kind, thing)
     return thing
 

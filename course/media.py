@@ -270,18 +270,22 @@ def read_sound(path: Path, say: Say) -> "Tensor":
 
 
 def fit(waveform: "Tensor", say: Say, prefix: str = "") -> "Tensor":
-    """A waveform (S,) as one of 8192 samples: silence added or cut away at the ends; if that is not enough, said a little faster.
+    """A waveform (S,) as one of 8192 samples, silent before and after what is spoken: a recogniser takes hiss for letters.
 
-    Raises CourseError if it would have to be more than half as fast again.
+    What is too long is cut at its silent ends; if that is not enough, it is played faster, and said. Raises CourseError if it would
+    have to be more than half as fast again.
     """
     import torch
     from scipy.signal import resample
 
     from reference_impl.data.digits_in_motion import RATE, SAMPLES
 
+    waveform = waveform.detach().float().cpu()
+    loud = (waveform.abs() > SPEECH * waveform.abs().max()).nonzero()[:, 0]
+    begin, end = (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, 0)
+    waveform = torch.nn.functional.pad(waveform[begin:end], (begin, len(waveform) - end))
     if len(waveform) > SAMPLES:
-        loud = (waveform.abs() > SPEECH * waveform.abs().max()).nonzero()[:, 0]
-        waveform = waveform[int(loud[0]) : int(loud[-1]) + 1]
+        waveform = waveform[begin:end]
         if len(waveform) <= SAMPLES:
             say(f"{prefix}silence cut away at the ends")
     seconds, most = len(waveform) / RATE, SAMPLES / RATE
@@ -289,7 +293,7 @@ def fit(waveform: "Tensor", say: Say, prefix: str = "") -> "Tensor":
         raise CourseError(f"{prefix}{seconds:.2f} s of sound: expected two spoken words, at most {FASTER * most:.2f} s")
     if seconds > most:
         say(f"{prefix}{seconds:.2f} s of sound; played faster, in {most:.2f} s")
-        waveform = torch.from_numpy(resample(waveform.cpu().numpy(), SAMPLES).astype(np.float32))
+        waveform = torch.from_numpy(resample(waveform.numpy(), SAMPLES).astype(np.float32))
     return torch.nn.functional.pad(waveform, (0, SAMPLES - len(waveform)))
 
 

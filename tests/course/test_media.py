@@ -68,9 +68,18 @@ def test_a_sound_comes_back(tmp_path, item, said):
     path.write_bytes(media.sound_bytes(item.waveform))
     back = media.read_sound(path, said.append)
     assert back.shape == (motion.SAMPLES,)
-    assert torch.allclose(back[: len(item.waveform)], item.waveform, atol=1e-4)
-    assert not back[len(item.waveform) :].any()
+    peak = item.waveform.abs().max()
+    loud = (item.waveform.abs() > media.SPEECH * peak).nonzero()[:, 0]
+    begin, end = int(loud[0]), int(loud[-1]) + 1
+    assert torch.allclose(back[begin:end], item.waveform[begin:end], atol=1e-4)
+    assert not back[:begin].any() and not back[end:].any(), "silent before and after what is spoken"
     assert said == []
+
+
+def test_hiss_after_the_words_is_silenced(item):
+    hiss = torch.nn.functional.pad(item.waveform, (100, 1500)) + 0.003 * torch.rand(len(item.waveform) + 1600)
+    fitted = media.fit(hiss, print)
+    assert fitted.shape == (motion.SAMPLES,) and not fitted[:50].any() and not fitted[len(item.waveform) + 200 :].any()
 
 
 @pytest.mark.parametrize("text", ["three left", "  A three\n on the left. ", "左边有个三"])
