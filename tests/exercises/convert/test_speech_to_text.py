@@ -359,6 +359,8 @@ def test_word_error_rate_of_clear_cases(impl, draw):
     )
     for heard, expected, hint in cases:
         assert_close(impl.word_error_rate([heard], [said]), expected, hint=hint, what=f"the rate of {heard!r} for {said!r}")
+    hint = "two words that change places are two errors: the order counts"
+    assert_close(impl.word_error_rate(["left three"], ["three left"]), 1.0, hint=hint, what="the rate of words in another order")
 
 
 @pytest.mark.stub("word_error_rate")
