@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from course.catalogue import Unit, exercises, find_unit
-from course.convert import system
+from course.convert import given, system
 from course.load import reference_module
 from course.paths import root, write_atomic
 from reference_impl.data import digits_in_motion as motion
@@ -27,12 +27,10 @@ REPEATS = 5
 BATCH = 256  # items converted at once where throughput is measured
 
 
-def given(unit: Unit, count: int) -> Any:
+def held_out(unit: Unit, count: int) -> Any:
     """Held-out things of the kind that a unit takes."""
     split = motion.load("test")
-    split = split.select(torch.arange(count) % len(split))
-    source = unit.name.split("_to_")[0]
-    return {"text": split.phrases, "image": split.images, "video": split.videos, "speech": split.waveforms}[source]
+    return given(unit.name.split("_to_")[0], split.select(torch.arange(count) % len(split)))
 
 
 def train_for(module: Any, seconds: float, seed: int = 0) -> tuple[Any, float, int]:
@@ -54,7 +52,7 @@ def train_for(module: Any, seconds: float, seed: int = 0) -> tuple[Any, float, i
 
 def latency(unit: Unit, model: Any) -> float:
     """Median seconds to convert one item, warm."""
-    module, one = reference_module(unit), given(unit, 1)
+    module, one = reference_module(unit), held_out(unit, 1)
     module.convert(model, one)
     spent = []
     for _ in range(REPEATS):
@@ -66,7 +64,7 @@ def latency(unit: Unit, model: Any) -> float:
 
 def throughput(unit: Unit, device: str, precision: str = "float32", compiled: bool = False) -> float:
     """Items converted in a second, in batches, with the weights at hand."""
-    module, model, things = reference_module(unit), system(unit, device=device), given(unit, BATCH)
+    module, model, things = reference_module(unit), system(unit, device=device), held_out(unit, BATCH)
     if compiled:
         model.compile()
     spent = []

@@ -20,18 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from course import media
-from course.convert import KINDS, run, system, unit_of
+from course.convert import KINDS, given, run, system, unit_of
 from course.paths import root, write_atomic
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import motion_digit_judge, place_judge, spoken_digit_judge, spoken_place_judge
 from reference_impl.runtime import track
 
 Pair = tuple[int, str]
-
-
-def given(kind: str, split: motion.Split) -> Any:
-    """The items of a split in one kind, as converters take them. The phrase is the text that all of them understand."""
-    return {"text": split.phrases, "image": split.images, "video": split.videos, "speech": split.waveforms}[kind]
 
 
 def read(kind: str, things: Any) -> list[Pair | None]:

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 
 from course import records
-from course.catalogue import SECTIONS, Unit, find_units
+from course.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
 from course.errors import CourseError, at
 from course.lint import lint_text
 from course.paths import write_atomic
@@ -332,7 +332,6 @@ INDEX = {
     "en": ("question", "difficulty", "exercise", "solution", "reference", "notebook", "solution", "module"),
     "zh": ("题目", "难度", "练习", "解答", "参考实现", "notebook", "解答", "模块"),
 }
-TRACKS_ZH = {"concepts": "概念", "convert": "模态转换", "image": "图像", "text": "文本", "audio": "音频", "video": "视频"}
 
 
 def readme_index(units: list[Unit], language: str) -> str:
@@ -358,7 +357,7 @@ def readme_index(units: list[Unit], language: str) -> str:
 
 def _title_link(unit: Unit, language: str) -> str:
     code = unit.describe()
-    return f"[{unit.title}]({code['question']})" if language == "en" else f"[{unit.title_zh}]({code['question_zh']})"
+    return f"[{unit.title_in(language)}]({code['question' if language == 'en' else 'question_zh']})"
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,11 @@ ID = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
 SYLLABUS = {"P": 5, "C": 30, "Q": 30, "B": 19, "T": 9, "S": 2}
 CODES = tuple(f"{letter}{number}" for letter, last in SYLLABUS.items() for number in range(1, last + 1))
 
+# The names of tracks for people who read Chinese; English has the folder's own.
+TRACKS_ZH = {
+    "concepts": "概念", "convert": "模态转换", "foundations": "基础", "text": "文本", "image": "图像", "audio": "音频", "video": "视频",
+}  # fmt: skip
+
 # Section key -> heading in English and in Chinese, in the order in which they stand.
 SECTIONS = {
     "question": ("Question", "问题"),
@@ -76,6 +81,10 @@ class Unit:
     @property
     def name(self) -> str:
         return self.id.split("/")[1]
+
+    def title_in(self, language: str) -> str:
+        """The title in `en` or `zh`."""
+        return self.title if language == "en" else self.title_zh
 
     @property
     def question(self) -> Path:

@@ -472,7 +472,7 @@ def convert(
     source: Annotated[str | None, typer.Option("--from", help="text, image, speech or video; by default, what THING is.")] = None,
     target: Annotated[str | None, typer.Option("--to", help="text, image, speech or video; by default, what --out is.")] = None,
     chain: Annotated[str | None, typer.Option(help="Several steps, such as text,speech,image,video.")] = None,
-    voice: Annotated[str, typer.Option(help="Who says a text.")] = "us_m1",
+    voice: Annotated[str | None, typer.Option(help="Who says a text.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Turn a text, picture, sound or video into another: aigc convert "three left" --to speech --out three.wav"""
@@ -522,7 +522,9 @@ def convert(
             write(steps / f"{next(made)}_{kind}{media.KINDS[kind][0]}", kind, result)
 
     try:
-        result = converter.chain(kinds, media.read(kinds[0], thing, say), device=device, say=say, voice=voice, keep=keep)
+        result = converter.chain(
+            kinds, media.read(kinds[0], thing, say), device=device, say=say, voice=voice or converter.VOICE, keep=keep
+        )
     except ValueError as error:  # of a unit: what it was given does not suit it, or there is no such device
         raise CourseError(str(error)) from None
     if out is not None and steps is None:

@@ -39,14 +39,13 @@ def trained(unit: Unit, device: str, seed: int) -> Any:
     return module.train(module.Config(), device=device, seed=seed)
 
 
-def train(unit: Unit, *, device: str = "auto", seed: int = 0, say: Say = lambda _: None) -> bytes:
-    """Train a unit's system with its own settings and keep the weights in the user's folder; the file's bytes."""
+def train(unit: Unit, *, device: str = "auto", seed: int = 0, say: Say = lambda _: None) -> None:
+    """Train a unit's system with its own settings and keep the weights in the user's folder."""
     module: Any = reference_module(unit)
     started = time.process_time()
     made = weights.to_bytes(unit.id, trained(unit, device, seed), module.Config(), seed)
     write_atomic(weights.own(unit.id), made)
     say(f"{unit.id}: trained in {time.process_time() - started:.0f} CPU s, kept in {weights.own(unit.id)}")
-    return made
 
 
 def system(unit: Unit, *, device: str = "auto", say: Say = lambda _: None) -> Any:
@@ -60,27 +59,31 @@ def system(unit: Unit, *, device: str = "auto", say: Say = lambda _: None) -> An
         raise CourseError(str(error)) from None
 
 
-def run(unit: Unit, model: Any, things: Any, *, voice: str = VOICE) -> Any:
+def given(kind: str, split: motion.Split) -> Any:
+    """The items of a split in one kind, as converters take them. The phrase is the text that all of them understand."""
+    return {"text": split.phrases, "image": split.images, "video": split.videos, "speech": split.waveforms}[kind]
+
+
+def run(unit: Unit, model: Any, things: Any, *, say: Say = lambda _: None, voice: str = VOICE) -> Any:
     """Turn a batch of one kind into another: texts (captions) or a tensor, as the unit's `convert` takes them.
 
     What is said is the phrase of a caption, in a voice of the data set; what is heard is made to fit by `media.fit`.
     """
     module, (source, target) = reference_module(unit), unit.name.split("_to_")
     if source == "speech":
-        things = torch.stack([media.fit(sound, lambda _: None) for sound in things])
+        things = torch.stack([media.fit(sound, say) for sound in things])
     if (source, target) == ("text", "speech"):
-        return module.convert(model, [motion.phrase(*motion.meaning(text)) for text in things], [voice] * len(things))
+        phrases = [motion.phrase(*motion.meaning(text)) for text in things]
+        for phrase in phrases:
+            say(f"saying {phrase!r} in the voice {voice}")
+        return module.convert(model, phrases, [voice] * len(phrases))
     return module.convert(model, things)
 
 
 def step(unit: Unit, thing: Any, *, device: str = "auto", say: Say = lambda _: None, voice: str = VOICE) -> Any:
     """Turn one thing into another with a unit's system."""
-    model, (source, target) = system(unit, device=device, say=say), unit.name.split("_to_")
-    if (source, target) == ("text", "speech"):
-        say(f"saying {motion.phrase(*motion.meaning(thing))!r} in the voice {voice}")
-    if source == "speech":
-        thing = media.fit(thing, say)
-    return run(unit, model, [thing] if source == "text" else thing[None], voice=voice)[0]
+    things = [thing] if isinstance(thing, str) else thing[None]
+    return run(unit, system(unit, device=device, say=say), things, say=say, voice=voice)[0]
 
 
 def chain(

@@ -2,12 +2,12 @@
 
 import difflib
 import importlib
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course import media
 from course.catalogue import split_front_matter
 from course.errors import CourseError, at
 from course.paths import root as course_root
@@ -133,36 +133,26 @@ def sheet(pictures: "Tensor") -> "Image":
     columns = min(COLUMNS, N)
     scale = max(1, TILE // max(H, W))
     paper = np.full((math.ceil(N / columns) * (H * scale + 2) + 2, columns * (W * scale + 2) + 2), 200, dtype=np.uint8)
-    shades = (255 * (1 - pictures.clamp(0, 1))).round().byte().squeeze(1).numpy()
-    for index, shade in enumerate(shades):
+    for index, shade in enumerate(media.shades(pictures, scale)):
         top, left = index // columns * (H * scale + 2) + 2, index % columns * (W * scale + 2) + 2
-        paper[top : top + H * scale, left : left + W * scale] = shade.repeat(scale, 0).repeat(scale, 1)
+        paper[top : top + H * scale, left : left + W * scale] = shade
     return Image.fromarray(paper)
 
 
 def picture_file(pictures: "Tensor") -> bytes:
     """A sheet of pictures as a PNG file."""
-    file = io.BytesIO()
-    sheet(pictures).save(file, "PNG")
-    return file.getvalue()
+    return media.png(sheet(pictures))
 
 
 def video_file(videos: "Tensor") -> bytes:
     """A sheet of videos (N, T, 1, H, W) as an animated GIF that pauses on the last frame and starts again."""
-    frames = [sheet(frame) for frame in videos.unbind(1)]
-    file = io.BytesIO()
-    durations = [120] * (len(frames) - 1) + [900]  # milliseconds
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    return file.getvalue()
+    return media.gif([sheet(frame) for frame in videos.unbind(1)])
 
 
 def sound_file(sounds: "list[Tensor]", rate: int) -> bytes:
     """Waveforms one after another, with a third of a second between them, as a 16-bit WAV file."""
-    import soundfile
     import torch
 
     silence = torch.zeros(rate // 3)
     pieces = [piece for sound in sounds for piece in (sound, silence)]
-    file = io.BytesIO()
-    soundfile.write(file, torch.cat(pieces).numpy(), rate, format="WAV", subtype="PCM_16")
-    return file.getvalue()
+    return media.wav(torch.cat(pieces), rate)

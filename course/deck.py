@@ -71,7 +71,7 @@ def decks(units: list[Unit], language: str) -> list[genanki.Deck]:
         deck = made.setdefault(
             unit.track, genanki.Deck(deck_id(language, unit.track), f"{NAMES[language]}::{unit.track.replace('_', ' ')}")
         )
-        title = unit.title if language == "en" else unit.title_zh
+        title = unit.title_in(language)
         for (english, _), (front, back) in zip(unit.pages["en"].cards, unit.pages[language].cards, strict=True):
             fields = [parser.renderInline(front), parser.renderInline(back), escape(title)]
             tags = [f"aigc::{unit.track}::{unit.name}"]

@@ -6,7 +6,7 @@ paper in a file, and ink in [0, 1] in a tensor.
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,32 +178,42 @@ def read_video(path: Path, say: Say) -> "Tensor":
     return _ink(np.stack(frames), path, say)
 
 
-def _shades(ink: "Tensor") -> "NDArray[np.uint8]":
-    """Ink (T, 1, 24, 24) as enlarged shades (T, H, W)."""
-    shades = (255 * (1 - ink.detach().float().cpu().clamp(0, 1))).round().byte().squeeze(1).numpy()
-    return shades.repeat(ENLARGED, 1).repeat(ENLARGED, 2)
+def shades(ink: "Tensor", scale: int = ENLARGED) -> "NDArray[np.uint8]":
+    """Ink (N, 1, h, w) as shades, dark on white (N, H, W), each pixel `scale` times as wide and high."""
+    exact = (255 * (1 - ink.detach().float().cpu().clamp(0, 1))).round().byte().squeeze(1).numpy()
+    return exact.repeat(scale, 1).repeat(scale, 2)
+
+
+def png(picture: "Image") -> bytes:
+    """A picture as a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def gif(frames: "Sequence[Image]") -> bytes:
+    """Frames as an animated GIF that pauses on the last one and starts again."""
+    file = io.BytesIO()
+    durations = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return file.getvalue()
 
 
 def image_bytes(image: "Tensor") -> bytes:
     """Ink (1, 24, 24) as a PNG, eight times enlarged."""
     from PIL import Image
 
-    file = io.BytesIO()
-    Image.fromarray(_shades(image[None])[0]).save(file, "PNG")
-    return file.getvalue()
+    return png(Image.fromarray(shades(image[None])[0]))
 
 
 def gif_bytes(video: "Tensor") -> bytes:
     """Ink (8, 1, 24, 24) as a GIF that pauses on the last frame and starts again."""
     from PIL import Image
 
-    frames = [Image.fromarray(frame) for frame in _shades(video)]
-    durations = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
+    frames = [Image.fromarray(frame) for frame in shades(video)]
     for index, frame in enumerate(frames):  # Pillow would join equal frames into one: a corner differs by one shade
         frame.putpixel((0, 0), int(frame.getpixel((0, 0))) ^ (index & 1))  # type: ignore[arg-type]
-    file = io.BytesIO()
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    return file.getvalue()
+    return gif(frames)
 
 
 def mp4_bytes(video: "Tensor") -> bytes:
@@ -214,10 +224,10 @@ def mp4_bytes(video: "Tensor") -> bytes:
         raise CourseError("MP4 needs the extra: pip install -e '.[video]'; a GIF does not") from None
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        shades = _shades(video)
+        pictures = shades(video)
         stream: Any = container.add_stream("libx264", rate=round(1000 / FRAME_MS))
-        stream.height, stream.width, stream.pix_fmt, stream.options = *shades.shape[1:], "yuv420p", {"crf": "12"}
-        for frame in shades:
+        stream.height, stream.width, stream.pix_fmt, stream.options = *pictures.shape[1:], "yuv420p", {"crf": "12"}
+        for frame in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray").reformat(format="yuv420p")))
         container.mux(stream.encode(None))
     return file.getvalue()
@@ -297,15 +307,20 @@ def fit(waveform: "Tensor", say: Say, prefix: str = "") -> "Tensor":
     return torch.nn.functional.pad(waveform, (0, SAMPLES - len(waveform)))
 
 
-def sound_bytes(waveform: "Tensor") -> bytes:
-    """A waveform (S,) at 8 kHz as a 16-bit WAV."""
+def wav(waveform: "Tensor", rate: int) -> bytes:
+    """A waveform (S,) as a 16-bit WAV file."""
     import soundfile
 
+    file = io.BytesIO()
+    soundfile.write(file, waveform.numpy(), rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def sound_bytes(waveform: "Tensor") -> bytes:
+    """A waveform (S,) at 8 kHz as a 16-bit WAV."""
     from reference_impl.data.digits_in_motion import RATE
 
-    file = io.BytesIO()
-    soundfile.write(file, waveform.detach().float().cpu().clamp(-1, 1).numpy(), RATE, format="WAV", subtype="PCM_16")
-    return file.getvalue()
+    return wav(waveform.detach().float().cpu().clamp(-1, 1), RATE)
 
 
 # --- of any kind ---

@@ -14,7 +14,7 @@ from course.errors import at
 from course.paths import write_atomic
 from course.source import fingerprint, import_closure
 
-if TYPE_CHECKING:  # they import torch, which a build has no need of
+if TYPE_CHECKING:  # an audit takes its bar from here, and both import torch, which the tables do not need
     from course.audit import Acceptance, UnitAudit
     from course.gate import Outcome
 

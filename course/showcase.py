@@ -9,7 +9,6 @@ from course.catalogue import find_unit
 from course.load import reference_module
 
 MIME = {"image": "image/png", "video": "image/gif", "speech": "audio/wav"}
-ENDINGS = {"text": ".txt", "image": ".png", "video": ".gif", "speech": ".wav"}
 ITEMS = (30, 15, 46, 21)  # of the held-out ones: different digits and places
 
 
@@ -17,7 +16,7 @@ def tile(kind: str, thing: Any) -> str:
     """A thing as HTML that needs no other file: a text, a picture, a looping video, a player."""
     if kind == "text":
         return html.escape(str(thing))
-    data = base64.b64encode(media.to_bytes(kind, thing, ENDINGS[kind])).decode()
+    data = base64.b64encode(media.to_bytes(kind, thing, media.KINDS[kind][0])).decode()
     source = f"data:{MIME[kind]};base64,{data}"
     if kind == "speech":
         return f'<audio controls preload="metadata" src="{source}" style="width: 220px"></audio>'
@@ -28,6 +27,7 @@ def table(unit_id: str) -> str:
     """Some held-out things and what the unit's system makes of them, as an HTML table. Raises WeightsError without weights."""
     import torch
 
+    from course.convert import given
     from reference_impl import weights
     from reference_impl.data import digits_in_motion as motion
 
@@ -36,9 +36,8 @@ def table(unit_id: str) -> str:
     module: Any = reference_module(unit)
     model = weights.load(unit.id, path=weights.find(unit.id), device="cpu")
     split = motion.load("test").select(torch.tensor(ITEMS))
-    captions = split.phrases if target == "speech" else split.captions
-    given: Any = {"text": captions, "image": split.images, "video": split.videos, "speech": split.waveforms}[source]
-    rows = zip(given, module.convert(model, given), strict=True)
+    things = split.captions if source == "text" and target != "speech" else given(source, split)
+    rows = zip(things, module.convert(model, things), strict=True)
     cells = "".join(f"<tr><td>{tile(source, before)}</td><td>→</td><td>{tile(target, after)}</td></tr>" for before, after in rows)
     return f"<table><tr><th>{source}</th><th></th><th>{target}</th></tr>{cells}</table>"
 

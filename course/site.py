@@ -22,7 +22,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from course.catalogue import SECTIONS, Unit, find_units, split_front_matter, syllabus
+from course.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units, split_front_matter, syllabus
 from course.data import find_cards
 from course.errors import CourseError, at
 from course.html import Heading, Text, code, plain, stylesheet
@@ -69,7 +69,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "exercise_state": "有练习", "question_state": "有问答", "to come_state": "待补",
         "lead": "生成式 AI 面试的问题和答案、配套练习和闪卡。先自己把两分钟口述讲一遍，再看我们的。",
         "english_only": "本页只有英文。",
-        "tracks": {"concepts": "概念", "convert": "模态转换", "foundations": "基础", "text": "文本", "image": "图像", "audio": "音频", "video": "视频"},
+        "tracks": TRACKS_ZH,
     },
 }  # fmt: skip
 
@@ -129,9 +129,6 @@ class Site:
         for report in self.reports:
             targets[f"benchmarks/{report.name}"] = f"{{lang}}/benchmarks/{report.stem}.html"
         return targets
-
-    def title(self, unit: Unit, language: str) -> str:
-        return unit.title if language == "en" else unit.title_zh
 
     def track(self, track: str, language: str) -> str:
         """A track's name for people."""
@@ -198,7 +195,7 @@ class Site:
                 html, headings = part.html, headings + part.headings
             sections.append({"id": key, "heading": heading, "html": html, "folded": folded})
             texts.append((heading, key, plain(html + Markup(" ").join(f["summary"] + Markup(" ") + f["html"] for f in folded))))
-        title = self.title(unit, language)
+        title = unit.title_in(language)
         html = self.render("question.html", language, title=title, unit=unit, sections=sections)
         return SitePage(path, title, html, headings, texts, links=self.links(unit, language, path))
 
@@ -207,7 +204,7 @@ class Site:
             raise at(source, "does not exist; run `aigc build`", self.root)
         path, name = source.relative_to(self.root).with_suffix(".html").as_posix(), WORDS[language][kind]
         made = self._text.notebook(source, page=f"{language}/{path}")
-        title = f"{self.title(unit, language)}{': ' if language == 'en' else '：'}{name}"
+        title = f"{unit.title_in(language)}{': ' if language == 'en' else '：'}{name}"
         # The given code is the same in exercise, solution and module; the search finds it once, in the solution.
         texts = [(name, "", made.text)] if kind == "solution" else []
         page = SitePage(path, title, made.html, [heading for heading in made.headings if heading.level in (2, 3)], texts)
@@ -251,7 +248,7 @@ class Site:
         cards = []
         for unit in self.units:
             line = partial(self._text.line, source=unit.pages[language].path, page=f"{language}/flashcards.html")
-            entry = {"track": unit.track, "title": self.title(unit, language), "path": f"questions/{unit.id}.html"}
+            entry = {"track": unit.track, "title": unit.title_in(language), "path": f"questions/{unit.id}.html"}
             cards += [
                 {"id": card.id, **entry, "front": line(card.front), "back": line(card.back)}
                 for card in flashcards(unit, language)
