@@ -1,6 +1,7 @@
 """`aigc convert` and `aigc train`: the converters at work, with the weights that come with the course or were trained here."""
 
 import itertools
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,14 +116,14 @@ def ship(unit: Unit, model: Any, seed: int, *, device: str = "auto") -> Path:
     made = weights.to_bytes(unit.id, model, module.Config(), seed)
     if len(made) > weights.LARGEST:
         raise CourseError(f"{unit.id}: {len(made):,} bytes of weights, and at most {weights.LARGEST:,} come with the course")
-    path = weights.own(unit.id)
-    write_atomic(path, made)
-    figures = module.evaluate(weights.load(unit.id, path=path, device=device), seed=seed)
+    with tempfile.TemporaryDirectory() as folder:  # read back as from the course, beside whatever the user has trained
+        path = Path(folder) / "rounded.safetensors"
+        path.write_bytes(made)
+        figures = module.evaluate(weights.load(unit.id, path=path, device=device), seed=seed)
     for gate in module.GATES:
         if not gate.holds(figures):
             raise CourseError(f"{unit.id}: {gate.metric} is {figures[gate.metric]:.4g} in half precision, and the gate is {gate}")
     write_atomic(weights.shipped(unit.id), made)
-    path.unlink()
     return weights.shipped(unit.id)
 
 

@@ -28,7 +28,14 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.course_seed = fresh_seed() if config.getoption("--seed") is None else config.getoption("--seed")
+    chosen = getattr(config, "workerinput", {}).get("course_seed", config.getoption("--seed"))
+    config.course_seed = fresh_seed() if chosen is None else chosen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """With pytest-xdist: a worker asks what the process that prints the seed asks."""
+    node.workerinput["course_seed"] = node.config.course_seed
 
 
 def pytest_report_header(config):
@@ -74,5 +81,6 @@ def nobodys_state(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads():
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+def few_threads():
+    """Two, or one for each of several workers: more would only wait for each other."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))

@@ -298,7 +298,8 @@ def train(
     maybe_compile(model, compile)
     schedule = alpha_bars(config.timesteps).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1)
+    planned = max(20, config.steps)  # the schedule divides by zero where its first phase is a single step
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=planned, pct_start=0.1)
     steps = batches(len(data), B, config.steps, generator)
     for step, batch in enumerate(track(steps, total=config.steps, description="Text to image", show=progress)):
         language = torch.randint(2, (B,), generator=generator)

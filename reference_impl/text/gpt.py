@@ -190,7 +190,8 @@ def train(
     vectors = [p for p in model.parameters() if p.dim() == 1]  # gains and biases are not decayed
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1)
+    planned = max(20, config.steps)  # the schedule divides by zero where its first phase is a single step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=planned, pct_start=0.1)
     window = torch.arange(config.context + 1)
     for _ in track(range(config.steps), total=config.steps, description="GPT", show=progress):
         starts = torch.randint(len(ids) - config.context, (config.batch_size, 1), generator=generator)

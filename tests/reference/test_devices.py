@@ -23,13 +23,14 @@ def brief(module, steps=2):
     return dataclasses.replace(module.Config(), steps=steps)
 
 
+@pytest.mark.parametrize("steps", [2, 5, 10])  # a schedule whose first phase is one step long must not divide by zero
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.id)
-def test_training_makes_no_tensor_on_the_wrong_device(unit, monkeypatch):
+def test_training_makes_no_tensor_on_the_wrong_device(unit, steps, monkeypatch):
     module = reference_module(unit)
     for name, loaded in list(sys.modules.items()):  # a cascade trains the system of another module, too
         if name.startswith("reference_impl.") and hasattr(loaded, "resolve_device"):
             monkeypatch.setattr(loaded, "resolve_device", lambda device: torch.device("meta"))
-    model = module.train(brief(module), device="meta", progress=False)
+    model = module.train(brief(module, steps), device="meta", progress=False)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
