@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PARALLEL ?= --numprocesses auto --maxprocesses 4
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,8 +20,8 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/aigc build --check
-	$(BIN)/pytest
-	$(BIN)/pytest --nbval-lax solutions
+	$(BIN)/pytest $(PARALLEL) --dist loadgroup
+	$(BIN)/pytest $(PARALLEL) --dist loadfile --nbval-lax solutions
 
 build: $(VENV)/.lab
 	$(BIN)/aigc build

@@ -38,6 +38,19 @@ def pytest_configure_node(node):
     node.workerinput["course_seed"] = node.config.course_seed
 
 
+# The graders of these folders run on all cores by themselves, and count the processes of this machine.
+BY_THEMSELVES = [ROOT / "tests" / name for name in ("attacks", "grading", "sandbox")]
+
+
+def pytest_collection_modifyitems(items):
+    """With `--dist loadgroup`: what shares a costly fixture goes to one worker, and one grader runs at a time."""
+    for item in items:
+        if any(folder in item.path.parents for folder in BY_THEMSELVES):
+            item.add_marker(pytest.mark.xdist_group("graders"))
+        elif item.path.name != "test_fakes.py":  # whose rows have nothing in common
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
 def pytest_report_header(config):
     return f"course: questions drawn from --seed {config.course_seed}"
 

@@ -242,7 +242,8 @@ def train(
     starts = start_tokens(torch.arange(len(LANGUAGES)))
     model = maybe_compile(VideoToText(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.2)
+    planned = max(20, config.steps)  # the schedule divides by zero where its first phase is a single step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=planned, pct_start=0.2)
     steps = batches(len(data), config.batch_size, config.steps, generator)
     for step, batch in enumerate(track(steps, total=config.steps, description="Video to text", show=progress)):
         videos = displace(data.videos[batch], data.places[batch], generator).to(device)

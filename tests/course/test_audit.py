@@ -80,9 +80,8 @@ def test_same_seed_repeats_and_a_sample_is_a_part(good):
     rewrite(good, SCALE, "")
     first, second = audit(good, sample=9), audit(good, sample=9)
     assert first.stubs[0].mutants == 9
-    assert [(r.mutant.id, r.seed, r.case) for r in first.stubs[0].results] == [
-        (r.mutant.id, r.seed, r.case) for r in second.stubs[0].results
-    ]
+    rows = [[(r.mutant.id, r.seed, r.status) for r in made.stubs[0].results] for made in (first, second)]
+    assert rows[0] == rows[1]  # which case kills a mutant may differ: the quickest is asked first
     assert survivors(first) != []
 
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,7 +68,8 @@ def test_the_example_is_a_unit_in_three_files(blocks, copy):
 
 
 def test_the_example_is_formatted_as_the_course_is(blocks, pytestconfig, tmp_path):
-    ruff = shutil.which("ruff") or pytest.skip("ruff is in the extra dev")
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # also where no environment is active
+    ruff = shutil.which("ruff", path=beside) or pytest.skip("ruff is in the extra dev")
     for _, name, text in blocks:
         if name and name.endswith(".py"):
             for arguments in (["format", "--diff"], ["check"]):

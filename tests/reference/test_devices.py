@@ -20,7 +20,10 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 
 
 def brief(module, steps=2):
-    return dataclasses.replace(module.Config(), steps=steps)
+    """Settings under which every part of a system is trained for a few steps."""
+    config = module.Config()
+    parts = {"steps", "encoder_steps"} & {field.name for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, **dict.fromkeys(parts, steps))
 
 
 @pytest.mark.parametrize("steps", [2, 5, 10])  # a schedule whose first phase is one step long must not divide by zero

@@ -226,6 +226,14 @@ def state():
     return sandboxed(), Path("/proc/self/mountinfo").read_text(), sorted(os.listdir("/proc/self/fd")), marked
 
 
+def outliving(before, patience=10.0):
+    """The sandboxed processes that were not there `before` and do not end; a busy machine takes a while to bury the dead."""
+    deadline = time.monotonic() + patience
+    while (left := sandboxed() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
 def test_nothing_is_left(zygote):
     before = state()
     with Zygote({"reference_impl.helper": ""}, []) as own:
@@ -241,8 +249,8 @@ def test_nothing_is_left(zygote):
             except ImplementationError:
                 pass
         own.open(SOURCE)  # and one that nobody closes
-    time.sleep(0.3)
-    for name, was, now in zip(("processes", "mounts", "descriptors", "files"), before, state(), strict=True):
+    assert not outliving(before[0]), "processes were left"
+    for name, was, now in zip(("mounts", "descriptors", "files"), before[1:], state()[1:], strict=True):
         assert name == "descriptors" or was == now, f"{name} were left: {now}"
     assert len(state()[2]) <= len(before[2]) + 2, "descriptors were left, more than those of the session that was never closed"
 
@@ -258,8 +266,7 @@ def test_a_killed_zygote_takes_its_children_along(zygote):
         with pytest.raises(IsolationError):
             own.open(SOURCE)
         opened.close()
-    time.sleep(0.3)
-    assert sandboxed() == before, "processes outlived their zygote"
+    assert not outliving(before), "processes outlived their zygote"
 
 
 def test_a_killed_grader_leaves_nothing(zygote):
@@ -275,8 +282,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    time.sleep(0.5)
-    assert sandboxed() == before, "processes outlived the grader"
+    assert not outliving(before), "processes outlived the grader"
 
 
 def test_closing_twice_and_using_after(zygote):
