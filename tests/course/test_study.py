@@ -38,7 +38,8 @@ def terminal(deck):
     started = []
 
     def start(*arguments, columns=80, **env):
-        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # of pytest's terminal
+        of_pytest = {"COLUMNS", "LINES"}  # the size of another terminal
+        inherited = {name: value for name, value in os.environ.items() if name not in of_pytest}
         child = pexpect.spawn(
             sys.executable, ["-m", "course.cli", *arguments],
             env={**inherited, "AIGC_ROOT": str(deck.root), "TERM": "xterm", **env},
