@@ -4,7 +4,8 @@
 
 A budget is met by the number of steps (learning-rate schedules follow it), after a few steps have shown how long one takes. All
 on one thread, so that CPU seconds mean the same on every machine. With `--device cuda`: samples a second of the converter on the
-GPU and its ratio to the CPU, as it is, with bfloat16 and compiled. `--write` keeps the table as `benchmarks/generators.md`.
+GPU and its ratio to the CPU, as it is, with bfloat16 and compiled. `--write` keeps each unit as soon as it is done, in
+`benchmarks/records/`, and brings `benchmarks/generators.md` up to date.
 """
 
 import argparse
@@ -16,10 +17,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from course import records
 from course.catalogue import Unit, exercises, find_unit
 from course.convert import given, system
 from course.load import reference_module
-from course.paths import root, write_atomic
+from course.paths import root
+from course.records import Trained
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.runtime import autocast
 
@@ -80,62 +83,59 @@ def throughput(unit: Unit, device: str, precision: str = "float32", compiled: bo
     return BATCH / statistics.median(spent[1:])  # the first compiles and warms up
 
 
-def on_cpu(units: list[Unit], budgets: list[float], say: Any) -> list[list[str]]:
-    """A row a unit and gate: its figure at each budget, and the latency of one item."""
-    rows = []
-    for unit in units:
-        module: Any = reference_module(unit)
-        columns: list[list[str]] = [[] for _ in module.GATES]
-        reached, model = "—", None
-        for budget in budgets:
-            model, seconds, steps = train_for(module, budget)
-            figures = module.evaluate(model, seed=0)
-            for column, gate in zip(columns, module.GATES, strict=True):
-                column.append(f"{figures[gate.metric]:.4g}" + ("" if gate.holds(figures) else " ✗"))
-            if reached == "—" and all(gate.holds(figures) for gate in module.GATES):
-                reached = f"≤ {seconds:.0f}"
-            say(f"{unit.id}: {steps} steps in {seconds:.0f} CPU s")
-        wait = f"{1000 * latency(unit, model):.0f} ms"
-        for index, (gate, column) in enumerate(zip(module.GATES, columns, strict=True)):
-            rows.append(
-                [unit.id if not index else "", gate.metric, str(gate), *column, *((reached, wait) if not index else ("", ""))]
-            )
-    return rows
+def on_cpu(unit: Unit, budgets: list[float]) -> tuple[list[Trained], float]:
+    """What each budget came to, and the seconds to convert one item with the last model."""
+    module: Any = reference_module(unit)
+    trained, model = [], None
+    for budget in budgets:
+        model, seconds, steps = train_for(module, budget)
+        figures = module.evaluate(model, seed=0)
+        values = {gate.metric: figures[gate.metric] for gate in module.GATES}
+        trained.append(Trained(budget, seconds, steps, values, {gate.metric: gate.holds(figures) for gate in module.GATES}))
+    return trained, latency(unit, model)
 
 
-def on_gpu(units: list[Unit], device: str) -> list[list[str]]:
-    """A row a unit: samples a second on the CPU and on `device`, and the ratios."""
-    rows = []
-    for unit in units:
-        cpu = throughput(unit, "cpu")
-        rates = [throughput(unit, device), throughput(unit, device, "bfloat16"), throughput(unit, device, "bfloat16", True)]
-        rows.append([unit.id, f"{cpu:.0f}", *(f"{rate:.0f} ({rate / cpu:.1f}×)" for rate in rates)])
-    return rows
+def on_gpu(unit: Unit, device: str) -> tuple[float, dict[str, float]]:
+    """Items a second on the CPU, and on `device` in several ways."""
+    rates = {
+        "as it is": throughput(unit, device),
+        "bfloat16": throughput(unit, device, "bfloat16"),
+        "bfloat16, compiled": throughput(unit, device, "bfloat16", True),
+    }
+    return throughput(unit, "cpu"), rates
 
 
 def main() -> None:
-    """Print the table, and keep it if asked to."""
+    """Measure one unit after the other, say what was found, and keep it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("units", nargs="*", help="only these; all converters by default")
     parser.add_argument("--budgets", nargs="+", type=float, default=[30.0, 60.0, 120.0], help="CPU seconds of training")
     parser.add_argument("--device", default="cpu", help="cuda measures throughput there, beside the CPU")
-    parser.add_argument("--write", action="store_true", help="keep the table")
+    parser.add_argument("--write", action="store_true", help="keep what is found, and its table")
     options = parser.parse_args()
     units = [find_unit(name) for name in options.units] or [unit for unit in exercises() if unit.track == "convert"]
     console = Console()
     if options.device == "cpu":
         torch.set_num_threads(1)
-        header = ["unit", "figure", "gate", *(f"at {b:g} CPU s" for b in options.budgets), "CPU s to the gate", "one item"]
-        rows = on_cpu(units, options.budgets, lambda line: console.print(line, highlight=False))
-    else:
-        header = ["unit", "CPU items/s", f"{options.device} items/s", "bfloat16", "bfloat16, compiled"]
-        rows = on_gpu(units, options.device)
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-    if options.write:
-        command = "python -m benchmarks.generators --write" + ("" if options.device == "cpu" else f" --device {options.device}")
-        text = f"# What a CPU second buys\n\nGenerated by `{command}`; do not edit. Seed 0, one thread; ✗: misses its gate.\n\n"
-        write_atomic(root() / "benchmarks" / "generators.md", text + "\n".join(lines) + "\n")
+    for unit in units:
+        module: Any = reference_module(unit)
+        if options.device == "cpu":
+            trained, wait = on_cpu(unit, options.budgets)
+            for one in trained:
+                figures = "  ".join(f"{key} {value:.4g}{'' if one.holds[key] else ' ✗'}" for key, value in one.values.items())
+                console.print(f"{unit.id}: {one.steps} steps in {one.seconds:.0f} CPU s: {figures}", highlight=False)
+            console.print(f"{unit.id}: one item in {1000 * wait:.0f} ms", highlight=False)
+            if options.write:
+                records.record_budgets(unit, {gate.metric: str(gate) for gate in module.GATES}, trained, wait)
+        else:
+            cpu, rates = on_gpu(unit, options.device)
+            console.print(f"{unit.id}: {cpu:.0f} items/s on the CPU", highlight=False)
+            for way, rate in rates.items():
+                console.print(f"{unit.id}: {rate:.0f} items/s ({rate / cpu:.1f}×) on {options.device}, {way}", highlight=False)
+            if options.write:
+                records.record_throughput(unit, options.device, cpu, rates)
+        if options.write:
+            records.write_pages(root())
 
 
 if __name__ == "__main__":

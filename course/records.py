@@ -1,11 +1,13 @@
-"""What audits and gates found, kept per unit in `benchmarks/records/` and shown as two tables, `benchmarks/audit.md` and `gates.md`.
+"""What audits, gates and benchmarks of generators found, kept per unit in `benchmarks/records/` and shown as three tables.
 
-A record is made by `aigc audit UNIT --write` or `aigc gate UNIT --write`; the tables are generated from all of them by a build.
+A record is made by `aigc audit UNIT --write`, `aigc gate UNIT --write` or `python -m benchmarks.generators UNIT --write`; the
+tables, `benchmarks/audit.md`, `gates.md` and `generators.md`, are generated from all of them by a build.
 """
 
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,27 @@ def record_gate(unit: Unit, outcomes: Sequence["Outcome"], device: str) -> None:
     _write(unit, "gate", found)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A system after a budget of training: seconds of processor time that it took, steps, its gates' figures, and which hold."""
+
+    budget: float
+    seconds: float
+    steps: int
+    values: dict[str, float]
+    holds: dict[str, bool]
+
+
+def record_budgets(unit: Unit, bounds: dict[str, str], trained: Sequence[Trained], latency: float) -> None:
+    """Keep what several budgets of training came to. bounds: the gates; latency: seconds to convert one item, warm."""
+    _write(unit, "budgets", {"bounds": bounds, "trained": [asdict(one) for one in trained], "latency": round(latency, 4)})
+
+
+def record_throughput(unit: Unit, device: str, cpu: float, rates: dict[str, float]) -> None:
+    """Keep how many items a second are converted in batches, on the CPU and, as said by the keys of `rates`, on `device`."""
+    _write(unit, "throughput", {"device": device, "cpu": cpu, "rates": rates})
+
+
 def _name(unit: Unit, kind: str, found: dict[str, Any]) -> str:
     """The unit's name, marked if what was recorded is not of the sources as they are now."""
     return unit.id + ("" if found["sources"] == _sources(unit, kind) else f" {CHANGED}")
@@ -187,10 +210,58 @@ def gate_page(units: Sequence[Unit]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def _budget_rows(kept: Sequence[tuple[Unit, dict[str, Any]]]) -> Iterator[list[str]]:
+    for unit, found in kept:
+        trained = [Trained(**one) for one in found["trained"]]
+        held = next((f"≤ {one.seconds:.0f}" for one in trained if all(one.holds.values())), "—")
+        first = [_name(unit, "budgets", found), held, f"{1000 * found['latency']:.0f} ms"]
+        for metric, bound in found["bounds"].items():
+            values = [f"{one.values[metric]:.4g}" + ("" if one.holds[metric] else " ✗") for one in trained]
+            yield [first[0], f"`{metric}`", bound, *values, *first[1:]]
+            first = ["", "", ""]
+
+
+def generators_page(units: Sequence[Unit]) -> str:
+    """The Markdown of `benchmarks/generators.md`; empty when nothing is recorded."""
+    kept = [(unit, found) for unit in units if (found := read_record(unit).get("budgets"))]
+    fast = [(unit, found) for unit in units if (found := read_record(unit).get("throughput"))]
+    if not kept and not fast:
+        return ""
+    lines = [
+        "# What a CPU second buys",
+        "",
+        "Generated from `benchmarks/records/`, which `python -m benchmarks.generators UNIT --write` makes; do not edit.",
+        f"{_made_with(found for _, found in [*kept, *fast])}.",
+        "",
+        "Every converter trained for about 30, 60 and 120 CPU seconds on one thread, on seed 0; its schedules fit the steps that this",
+        "allows. *To the gate*: the seconds of the first run that holds all of its gates. *One item*: to convert it, warm, on the CPU.",
+        f"✗: misses its gate. {CHANGED}: the unit's module, or what it imports, has changed since.",
+    ]
+    budgets = sorted({one["budget"] for _, found in kept for one in found["trained"]})
+    if kept:
+        header = ["unit", "figure", "gate", *(f"{budget:g} CPU s" for budget in budgets), "to the gate", "one item"]
+        lines += ["", *_table(header, _budget_rows(kept))]
+    if fast:
+        ways = list(dict.fromkeys(way for _, found in fast for way in found["rates"]))
+        rows = [
+            [_name(unit, "throughput", found), f"{found['cpu']:.0f}", found["device"]]
+            + [f"{found['rates'][way]:.0f} ({found['rates'][way] / found['cpu']:.1f}×)" for way in ways]
+            for unit, found in fast
+        ]
+        lines += ["", "Items converted in a second, in batches, and how many times as many as on the CPU:", ""]
+        lines += _table(["unit", "CPU", "device", *ways], rows)
+    return "\n".join(lines) + "\n"
+
+
 def pages(root: Path, units: Sequence[Unit]) -> dict[Path, str]:
     """The tables that records are shown in; those without any are left out."""
     folder = root / "benchmarks"
-    texts = {folder / "audit.md": audit_page(units), folder / "gates.md": gate_page(units)}
+    makers = {"audit.md": audit_page, "gates.md": gate_page, "generators.md": generators_page}
+    texts = {folder / name: make(units) for name, make in makers.items()}
     return {path: text for path, text in texts.items() if text}
 
 

@@ -42,6 +42,7 @@ def pytest_configure_node(node):
 BY_THEMSELVES = [ROOT / "tests" / name for name in ("attacks", "grading", "sandbox")]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """With `--dist loadgroup`: what shares a costly fixture goes to one worker, and one grader runs at a time."""
     for item in items:

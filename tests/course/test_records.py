@@ -61,6 +61,28 @@ def test_a_gate_is_kept_beside_the_audit(unit, toy):
     assert "| toy/sums | 3 | 0 (1.0%) | 2 | **66.7%** | — | — | — | — | — |" in records.audit_page([unit])
 
 
+def test_budgets_and_throughput_are_kept_and_shown(unit, toy):
+    bounds = {"accuracy": "≥ 0.8", "error": "≤ 0.1"}
+    trained = [
+        records.Trained(30.0, 31.2, 100, {"accuracy": 0.75, "error": 0.05}, {"accuracy": False, "error": True}),
+        records.Trained(60.0, 58.8, 200, {"accuracy": 0.91, "error": 0.04}, {"accuracy": True, "error": True}),
+    ]
+    records.record_budgets(unit, bounds, trained, 0.0123)
+    text = records.pages(toy, [unit])[toy / "benchmarks" / "generators.md"]
+    assert "| unit | figure | gate | 30 CPU s | 60 CPU s | to the gate | one item |" in text
+    assert "| toy/sums | `accuracy` | ≥ 0.8 | 0.75 ✗ | 0.91 | ≤ 59 | 12 ms |" in text
+    assert "|  | `error` | ≤ 0.1 | 0.05 | 0.04 |  |  |" in text, "the unit is named once"
+    assert "in a second" not in text
+    records.record_throughput(unit, "cuda", 50.0, {"as it is": 1000.0, "bfloat16": 1500.0})
+    assert "| toy/sums | 50 | cuda | 1000 (20.0×) | 1500 (30.0×) |" in records.generators_page([unit])
+
+
+def test_a_system_that_misses_its_gate_in_every_budget_is_shown_so(unit):
+    missed = records.Trained(30.0, 31.2, 100, {"accuracy": 0.75}, {"accuracy": False})
+    records.record_budgets(unit, {"accuracy": "≥ 0.8"}, [missed], 0.5)
+    assert "| 0.75 ✗ | — | 500 ms |" in records.generators_page([unit])
+
+
 def test_what_has_changed_since_is_marked(unit):
     records.record_audit(audited(unit), [], 200)
     records.record_gate(unit, list(outcomes(unit)), "cuda")
