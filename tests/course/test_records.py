@@ -8,8 +8,10 @@ import pytest
 from course import records
 from course.audit import Acceptance, StubAudit, UnitAudit
 from course.build import check, generated_texts
+from course.catalogue import exercises
 from course.errors import CourseError
 from course.gate import Outcome
+from course.load import reference_module
 from course.mutate import mutants
 
 
@@ -102,6 +104,23 @@ def test_a_build_keeps_the_tables_in_step(built, unit, toy):
     ]
     records.write_pages(toy)
     assert not [line for line in check(toy) if "audit.md" in line]
+
+
+@pytest.mark.parametrize("unit", exercises(), ids=lambda unit: unit.id)
+def test_what_is_recorded_of_an_exercise_holds(unit):
+    record = records.read_record(unit)
+    assert {"audit", "gate"} <= record.keys(), "run `aigc audit UNIT --write` and `aigc gate UNIT --write`"
+    stubs = record["audit"]["stubs"]
+    assert [stub["stub"] for stub in stubs] == list(unit.stubs), "the audit is of other stubs"
+    mutants, equivalent, killed = (sum(stub[key] for stub in stubs) for key in ("mutants", "equivalent", "killed"))
+    assert killed >= records.BAR * (mutants - equivalent) and record["audit"]["marks"] <= records.MARKED
+    assert not record["audit"].get("wrongly_rejected") and not record["audit"].get("wrongly_accepted")
+    figures = record["gate"]["figures"]
+    seeds = len(record["gate"]["seconds"])
+    assert seeds >= 3, "a gate is shown on three seeds"
+    for gate in reference_module(unit).GATES:
+        for seed in range(seeds):
+            assert gate.holds({name: values[seed] for name, values in figures.items()}), f"{gate.metric} misses {gate} on seed {seed}"
 
 
 def test_a_broken_record_is_said(unit):
