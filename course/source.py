@@ -5,7 +5,9 @@ Nothing here imports or runs what it reads, so it is safe on a stranger's notebo
 
 import ast
 import hashlib
+import io
 import textwrap
+import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -280,11 +282,29 @@ def import_closure(module: Path, root: Path) -> list[Path]:
     return sorted(found)
 
 
+@lru_cache(maxsize=256)
+def without_prose(source: str) -> str:
+    """Python without comments, docstrings and empty lines. As text: a syntax tree is printed otherwise by each Python."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | Definition) and ast.get_docstring(node) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
 def fingerprint(paths: Iterable[Path], root: Path) -> str:
-    """Hash of the names and contents of some files: what was made from them is stale once it differs."""
+    """Hash of the names and contents of some files, of Python its code alone: what was made from them is stale once it differs."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        content = path.read_bytes()
+        if path.suffix == ".py":
+            content = without_prose(content.decode()).encode()
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + content + b"\0")
     return digest.hexdigest()[:16]
 
 

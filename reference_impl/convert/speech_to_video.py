@@ -104,7 +104,7 @@ def retrieval_at_k(
 def modality_gap(first: Float[Tensor, "N D"], second: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
     """The distance between the mean of the unit vectors of one modality and that of the other, from 0 to 2.
 
-    Liang et al. (2022), section 2.
+    Liang et al. (2022), section 4.2.
     """
     return (F.normalize(first).mean(dim=0) - F.normalize(second).mean(dim=0)).norm()
 

@@ -99,7 +99,7 @@ def timestep_embedding(t: Int[Tensor, " B"], width: int) -> Float[Tensor, "B D"]
     r"""Sinusoids of the timestep, float32: first D/2 cosines, then D/2 sines, D = `width`.
 
     Frequency $i = 0 \dots D/2 - 1$ is $10000^{-i / (D/2)}$ radians per step. Raises ValueError if the width is odd or not positive.
-    Vaswani et al. (2017), section 3.5; laid out as in Ho et al. (2020), with the cosines first.
+    Vaswani et al. (2017), section 3.5; laid out as in the code of Nichol and Dhariwal (2021), with the cosines first.
     """
     half, odd = divmod(width, 2)
     if half < 1 or odd:

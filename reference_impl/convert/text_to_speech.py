@@ -231,7 +231,7 @@ def round_durations(log_durations: Float[Tensor, "B L"], mask: Bool[Tensor, "B L
 
 # --- the model ---
 
-MEAN, DEVIATION = -1.5, 1.7  # of `log_mel` over the training bank: the network works on numbers of about unit size
+MEAN, DEVIATION = -1.5, 1.7  # about those of `log_mel` over the training bank: the network works on numbers of about unit size
 
 
 @dataclass(frozen=True)

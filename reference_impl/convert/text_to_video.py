@@ -19,7 +19,7 @@ The second stage here is as in image to video: it says where each pixel comes fr
 **Asked in interviews.** Why a cascade, when it could be one model? Why spoil the conditioning, and why tell the level? Truncated or not? Which stage is
 to blame for a wrong video, and how do you find out? How is consistency over time measured, and how is that metric cheated?
 
-**Sources.** Ho et al., *Cascaded Diffusion Models for High Fidelity Image Generation* (2022), section 4; Ho et al., *Imagen Video* (2022);
+**Sources.** Ho et al., *Cascaded Diffusion Models for High Fidelity Image Generation* (2022); Ho et al., *Imagen Video* (2022);
 Mildenhall et al., *NeRF* (2020), eq. 4; Lai et al., *Learning Blind Video Temporal Consistency* (2018); Breiman et al.,
 *Classification and Regression Trees* (1984), section 3.4.3.
 
@@ -59,7 +59,8 @@ def augment(
     r"""Pictures (ink in [0, 1]) brought to [-1, 1] and spoiled, each to a level of its own; and these levels, 0 to `largest`.
 
     Level s is $\lfloor u (S + 1) \rfloor$ for a uniform number u in [0, 1) and S = `largest`, so that all are equally likely. The picture
-    keeps the share `schedule[s]` of signal power, as in `q_sample`: level 0 leaves it as it is. Ho et al. (2022), section 4.2.
+    keeps the share `schedule[s]` of signal power, as in `q_sample`: level 0 leaves it as it is.
+    Ho et al. (2022), non-truncated conditioning augmentation.
     """
     levels = (uniforms * (largest + 1)).long()
     return q_sample(2 * images - 1, schedule[levels], noise), levels

@@ -214,7 +214,7 @@ class VideoToSpeech(nn.Module):
     def forward(
         self, x: Float[Tensor, "B M T"], t: Float[Tensor, " B"], condition: Float[Tensor, "B ET"]
     ) -> Float[Tensor, "B M T"]:
-        """The velocity at the points `x` and times `t`. What it contains of x itself need not go through the narrow blocks (`skip`)."""
+        """The velocity at the points `x` and times `t`. What it contains of x itself need not go through the blocks (`skip`)."""
         time = self.time(time_features(t, self.config.channels))
         prompt = condition.unflatten(1, (self.config.prompt, -1)).to(x.dtype)  # (B, E, T)
         hidden = self.input(torch.cat([x, prompt], dim=1))
@@ -249,8 +249,8 @@ def train(
 ) -> VideoToSpeech:
     """Train on the training split; return the model in evaluation mode, on `device`.
 
-    The encoder learns from the digits and places, the field from the sound. precision: `float32` or `bfloat16` (autocast; the losses
-    stay in float32). compile: use `torch.compile`.
+    The encoder learns from the digits and places and, through its probabilities, from the sound as well.
+    precision: `float32` or `bfloat16` (autocast; the losses stay in float32). compile: use `torch.compile`.
     """
     device, generator = resolve_device(device), seed_everything(seed)
     split = motion.load("train")
@@ -353,9 +353,10 @@ def judged(spoken: Float[Tensor, "N S"], split: motion.Split, suffix: str = "") 
 def evaluate(model: VideoToSpeech, *, seed: int = 0) -> dict[str, float]:
     """What the judges hear said of held-out handwriting, and of pairs that training never has (`..._compositional`).
 
-    Every video is spoken once, by nobody in particular. On a third of them also: in each seen voice in turn (`_voices`), by a single step
-    of Euler, which gives about the mean of all voices (`_one_step`), and without guidance (`_unguided`). `seen_digit` and `seen_place` are
-    what the encoder makes of the video, `sphinx_accuracy_real` is what pocketsphinx hears in the real utterances of the seen voices.
+    Every video is spoken once, by nobody in particular. On a third of them also: in each seen voice in turn (`_voices`), by a
+    single step of Euler (`_one_step`), which at guidance w gives about w times the mean of all voices, less w - 1 times that
+    without digit and place, and without guidance (`_unguided`). `seen_digit` and `seen_place` are what the encoder makes of the
+    video, `sphinx_accuracy_real` is what pocketsphinx hears in the real utterances of the seen voices.
     """
     test, unseen, bank = motion.load("test"), motion.load("compositional"), motion.speech("train")
     few = test.select(torch.arange(0, len(test), 3))

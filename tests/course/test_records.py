@@ -120,7 +120,9 @@ def test_what_is_recorded_of_an_exercise_holds(unit):
     assert seeds >= 3, "a gate is shown on three seeds"
     for gate in reference_module(unit).GATES:
         for seed in range(seeds):
-            assert gate.holds({name: values[seed] for name, values in figures.items()}), f"{gate.metric} misses {gate} on seed {seed}"
+            assert gate.holds({name: values[seed] for name, values in figures.items()}), (
+                f"{gate.metric} misses {gate} on seed {seed}"
+            )
 
 
 def test_a_broken_record_is_said(unit):

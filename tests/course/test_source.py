@@ -4,7 +4,16 @@ import pytest
 
 from course.catalogue import exercises
 from course.errors import CourseError
-from course.source import AnswerError, cut_holes, graft, import_closure, module_with_holes, parse_module, read_answer
+from course.source import (
+    AnswerError,
+    cut_holes,
+    fingerprint,
+    graft,
+    import_closure,
+    module_with_holes,
+    parse_module,
+    read_answer,
+)
 
 MODULE = '''"""# Title"""
 
@@ -151,3 +160,52 @@ def test_reference_modules_import_neither_the_tools_nor_the_tests(root):
 def test_imports_of_the_notebooks_setup_cell_are_no_part_of_an_answer():
     answer = read_answer(["from course.notebook import checks_for\nimport math", "def f(x):\n    return x"], MODULE, ("f",))
     assert answer.imports == ("import math",)
+
+
+CODE = '''"""A module."""
+
+NAME = "# no comment"  # a comment
+
+
+class Box:
+    """A box."""
+
+    def open(self, key="key"):
+        """Open it.
+
+        Args: a key.
+        """
+        return """no docstring""", key
+'''
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (("# a comment", "# another"), True),
+        (('"""A module."""', ""), True),
+        (("Args: a key.", "Raises: nothing.\n\n        At all."), True),
+        (('"""A box."""\n', '"""Ein Kästchen."""\n    # and more\n'), True),
+        (("# no comment", "# nothing"), False),
+        (("no docstring", "another text"), False),
+        (('key="key"', 'key="door"'), False),
+        (("        return", "        pass\n        return"), False),
+    ],
+)
+def test_a_fingerprint_is_of_the_code_and_not_of_what_is_said_about_it(tmp_path, change, same):
+    path = tmp_path / "box.py"
+    path.write_text(CODE, encoding="utf-8")
+    before = fingerprint([path], tmp_path)
+    assert CODE.count(change[0]) == 1
+    path.write_text(CODE.replace(*change), encoding="utf-8")
+    assert (fingerprint([path], tmp_path) == before) == same
+
+
+def test_a_fingerprint_is_of_every_byte_of_another_file_and_of_its_name(tmp_path):
+    path, other = tmp_path / "weights.safetensors", tmp_path / "other.safetensors"
+    path.write_bytes(b"# 1")
+    other.write_bytes(b"# 1")
+    before = fingerprint([path], tmp_path)
+    assert fingerprint([other], tmp_path) != before
+    path.write_bytes(b"# 2")
+    assert fingerprint([path], tmp_path) != before
