@@ -88,10 +88,12 @@ def test_a_system_that_misses_its_gate_in_every_budget_is_shown_so(unit):
 def test_what_has_changed_since_is_marked(unit):
     records.record_audit(audited(unit), [], 200)
     records.record_gate(unit, list(outcomes(unit)), "cuda")
-    unit.tests.write_text(unit.tests.read_text() + "# more\n")
+    unit.tests.write_text(unit.tests.read_text() + "# a comment\n")
+    assert "| toy/sums |" in records.audit_page([unit]), "what is said of the code changes nothing"
+    unit.tests.write_text(unit.tests.read_text() + "MORE = 1\n")
     assert "| toy/sums † |" in records.audit_page([unit])
     assert "| toy/sums |" in records.gate_page([unit]), "a gate has nothing to do with the tests"
-    unit.module.write_text(unit.module.read_text() + "# more\n")
+    unit.module.write_text(unit.module.read_text() + "MORE = 1\n")
     assert "| toy/sums † |" in records.gate_page([unit])
     assert "20, 21 (cuda) |" in records.gate_page([unit])
 
