@@ -46,9 +46,10 @@ def train_for(module: Any, seconds: float, seed: int = 0) -> tuple[Any, float, i
         return model, time.process_time() - started
 
     few = max(4, default.steps // 50)
+    timed(few)  # loads the data, and whatever torch does only once: else it would be taken for what a training costs at its start
     _, fixed = timed(few)
-    _, more = timed(3 * few)
-    each = max(1e-4, (more - fixed) / (2 * few))
+    _, more = timed(4 * few)
+    each = max(1e-4, (more - fixed) / (3 * few))
     steps = max(few, round((seconds - max(0.0, fixed - few * each)) / each))
     return *timed(steps), steps
 
