@@ -237,8 +237,8 @@ def generators_page(units: Sequence[Unit]) -> str:
         "Generated from `benchmarks/records/`, which `python -m benchmarks.generators UNIT --write` makes; do not edit.",
         f"{_made_with(found for _, found in [*kept, *fast])}.",
         "",
-        "Every converter trained for about 30, 60 and 120 CPU seconds on one thread, on seed 0; its schedules fit the steps that this",
-        "allows. *To the gate*: the seconds of the first run that holds all of its gates. *One item*: to convert it, warm, on the CPU.",
+        "A converter is trained for about so many CPU seconds on one thread, on seed 0; its schedules fit the steps that this allows.",
+        "*To the gate*: the seconds of the first run that holds all of its gates. *One item*: to convert it, warm, on the CPU.",
         f"✗: misses its gate. {CHANGED}: the unit's module, or what it imports, has changed since.",
     ]
     budgets = sorted({one["budget"] for _, found in kept for one in found["trained"]})
