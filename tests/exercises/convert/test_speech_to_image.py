@@ -232,9 +232,9 @@ def test_every_other_class_comes_up_equally_often(impl, draw):
 
 @pytest.mark.stub("mismatch")
 def test_one_class_alone_cannot_be_mismatched(impl, draw):
-    B = draw.size()
-    with raises(ValueError, hint="no item of another class: raise a ValueError rather than pair an item with itself"):
-        impl.mismatch(torch.full((B,), draw.integer(0, 9)), draw.normal(B, B))
+    for B in (1, draw.size()):
+        with raises(ValueError, hint="no item of another class: raise a ValueError rather than pair an item with itself"):
+            impl.mismatch(torch.full((B,), draw.integer(0, 9)), draw.normal(B, B))
 
 
 def hinge(scores, sign):

@@ -615,6 +615,7 @@ EQUIVALENT = {
         (
             "argument confused: per_item(alpha_bar, x0) -> per_item(alpha_bar, noise)",
             "argument ignored: per_item(alpha_bar, x0) -> per_item(alpha_bar, torch.zeros_like(x0))",
+            "detach: per_item(alpha_bar, x0) -> per_item(alpha_bar, x0.detach())",
         ),
         SHAPE,
     ),

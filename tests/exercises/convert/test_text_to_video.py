@@ -681,4 +681,20 @@ NO_GRADIENT = {
     "warping_error": ("videos", "flow"),
 }
 
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT = {
+    "clip_accuracy": {
+        "keepdim: right.sum(dim=1) -> right.sum(dim=1, keepdim=True)": "the clips are only counted, in whichever shape",
+        "keepdim: right.sum(dim=0) -> right.sum(dim=0, keepdim=True)": "the smallest is taken over all axes",
+    },
+    "warping_error": {
+        "operands: videos[:, :-1] - warped -> warped - videos[:, :-1]": "a square is the same from either side",
+        "argument ignored: base_grid(flow) -> base_grid(torch.zeros_like(flow))": (
+            "`base_grid` takes nothing from its argument but its size, dtype and device"
+        ),
+    },
+    "choose_level": {
+        "order: zip(levels, accuracies, strict=True) -> list(zip(levels, accuracies, strict=True))[::-1]": (
+            "the smallest of some levels, in whichever order they come"
+        ),
+    },
+}

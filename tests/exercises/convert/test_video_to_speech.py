@@ -631,3 +631,15 @@ NO_GRADIENT = {
     "GaussianField.forward": ("self", "t"),
     "flow_matching_loss": ("data", "noise", "t"),
 }
+
+NO_COMPUTATION = dict.fromkeys(
+    ("no_grad: x = noise -> with torch.no_grad(): x = noise", "no_grad: return x -> with torch.no_grad(): return x"),
+    "nothing is computed in that statement, so no gradient is lost",
+)
+
+EQUIVALENT = {
+    "time_features": {"constant: features < 4 -> features < 3": "three is odd, and so refused in any case"},
+    "GaussianField.forward": {"operands: 1 - t -> t - 1 #2": "it is squared"},
+    "euler": NO_COMPUTATION,
+    "heun": NO_COMPUTATION,
+}
