@@ -21,6 +21,7 @@ from rich.table import Table
 
 from course import media
 from course.convert import KINDS, given, run, system, unit_of
+from course.markdown import table
 from course.paths import root, write_atomic
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import motion_digit_judge, place_judge, spoken_digit_judge, spoken_place_judge
@@ -100,9 +101,8 @@ def picture(steps: NDArray[np.float64], chains: NDArray[np.float64]) -> Figure:
 
 def markdown(values: NDArray[np.float64], corner: str) -> str:
     """A table as Markdown."""
-    lines = [f"| {corner} | " + " | ".join(KINDS) + " |", "|---|" + "---:|" * 4]
-    lines += [f"| **{kind}** | " + " | ".join(f"{v:.1%}" for v in row) + " |" for kind, row in zip(KINDS, values, strict=True)]
-    return "\n".join(lines)
+    rows = [[f"**{kind}**", *(f"{v:.1%}" for v in row)] for kind, row in zip(KINDS, values, strict=True)]
+    return "\n".join(table([corner, *KINDS], rows, right=KINDS))
 
 
 def show(values: NDArray[np.float64], title: str, say: Callable[..., None]) -> None:

@@ -18,6 +18,7 @@ from course import records
 from course.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
 from course.errors import CourseError, at
 from course.lint import lint_text
+from course.markdown import table
 from course.paths import write_atomic
 from course.runner import load_suite
 from course.source import Segment, cut_holes, find_definition, fingerprint, import_closure, owner, parse_module
@@ -342,16 +343,15 @@ def readme_index(units: list[Unit], language: str) -> str:
         lines += [f"### {TRACKS_ZH.get(track, track) if language == 'zh' else track}", ""]
         own = [unit for unit in units if unit.track == track]
         concepts = [unit for unit in own if unit.is_concept]
-        if len(own) > len(concepts):
-            lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        rows = []
         for unit in (unit for unit in own if not unit.is_concept):
-            links = [_title_link(unit, language), "★" * unit.difficulty + "☆" * (5 - unit.difficulty)]
             code = unit.describe()
-            links += [f"[{name}]({code[key]})" for name, key in zip(names, ("notebook", "solution", "module"), strict=True)]
-            lines.append("| " + " | ".join(links) + " |")
+            links = [f"[{name}]({code[key]})" for name, key in zip(names, ("notebook", "solution", "module"), strict=True)]
+            rows.append([_title_link(unit, language), "★" * unit.difficulty + "☆" * (5 - unit.difficulty), *links])
+        if rows:
+            lines += [*table(head, rows), ""]
         if concepts:
-            lines.append(" · ".join(_title_link(unit, language) for unit in concepts))
-        lines.append("")
+            lines += [" · ".join(_title_link(unit, language) for unit in concepts), ""]
     return "\n".join(lines).rstrip()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from course.catalogue import Unit, find_units
 from course.errors import at
+from course.markdown import table
 from course.paths import write_atomic
 from course.source import fingerprint, import_closure
 
@@ -153,27 +154,21 @@ def audit_page(units: Sequence[Unit]) -> str:
         f"{SEEDS_OF_A_FAKE}.",
         f"{CHANGED}: the unit's module, what it imports, or its tests have changed since.",
         "",
-        "| unit | mutants | equivalent | killed | score | right variants | wrongly rejected | seeds | fakes | wrongly accepted |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    counts = ("mutants", "equivalent", "killed")
+    judged = ("variants", "wrongly_rejected", "seeds", "fakes", "wrongly_accepted")
+    rows = []
     for unit, found in kept:
-        mutants, equivalent, killed = (sum(stub[key] for stub in found["stubs"]) for key in ("mutants", "equivalent", "killed"))
-        cells = [_name(unit, "audit", found), mutants, f"{equivalent} ({found['marks']:.1%})", killed]
-        cells.append(f"**{killed / max(1, mutants - equivalent):.1%}**")
-        cells += [found.get(key, "—") for key in ("variants", "wrongly_rejected", "seeds", "fakes", "wrongly_accepted")]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        mutants, equivalent, killed = (sum(stub[key] for stub in found["stubs"]) for key in counts)
+        score = f"**{killed / max(1, mutants - equivalent):.1%}**"
+        cells = [_name(unit, "audit", found), mutants, f"{equivalent} ({found['marks']:.1%})", killed, score]
+        rows.append(cells + [found.get(key, "—") for key in judged])
+    figures = [*counts, "score", "right variants", "wrongly rejected", "seeds", "fakes", "wrongly accepted"]
+    lines += table(["unit", *figures], rows, right=figures)
     for unit, found in kept:
-        lines += ["", f"## {unit.id}", ""]
-        lines += [
-            f"Seed {found['seed']}, {found['processor_seconds']} processor seconds.",
-            "",
-            "| stub | mutants | equivalent | killed | score |",
-            "|---|---:|---:|---:|---:|",
-        ]
-        lines += [
-            f"| `{stub['stub']}` | {stub['mutants']} | {stub['equivalent']} | {stub['killed']} | {stub['score']:.1%} |"
-            for stub in found["stubs"]
-        ]
+        lines += ["", f"## {unit.id}", "", f"Seed {found['seed']}, {found['processor_seconds']} processor seconds.", ""]
+        rows = [[f"`{stub['stub']}`", *(stub[key] for key in counts), f"{stub['score']:.1%}"] for stub in found["stubs"]]
+        lines += table(["stub", *counts, "score"], rows, right=figures)
     return "\n".join(lines) + "\n"
 
 
@@ -192,9 +187,8 @@ def gate_page(units: Sequence[Unit]) -> str:
         "trivial answer to the same question, *ceiling* what the judge says of real data. CPU seconds are those of training.",
         f"{CHANGED}: the unit's module, or what it imports, has changed since.",
         "",
-        "| unit | figure | gate | by seed | baseline | ceiling | CPU s |",
-        "|---|---|---|---|---:|---:|---|",
     ]
+    rows = []
     for unit, found in kept:
         name, seconds = _name(unit, "gate", found), ", ".join(f"{s:.0f}" for s in found["seconds"])
         if found["device"] != "cpu":
@@ -202,16 +196,14 @@ def gate_page(units: Sequence[Unit]) -> str:
         for gate in found["gates"]:
             beside = ["—" if gate[key] is None else f"{gate[key]:.4g}" for key in ("baseline", "ceiling")]
             values = ", ".join(f"{value:.4g}" for value in gate["values"])
-            lines.append("| " + " | ".join([name, f"`{gate['metric']}`", gate["bound"], values, *beside, seconds]) + " |")
+            rows.append([name, f"`{gate['metric']}`", gate["bound"], values, *beside, seconds])
             name = seconds = ""
+    header = ["unit", "figure", "gate", "by seed", "baseline", "ceiling", "CPU s"]
+    lines += table(header, rows, right=("baseline", "ceiling"))
     for unit, found in kept:
-        lines += ["", f"## {unit.id}", "", "| figure | by seed |", "|---|---|"]
-        lines += [f"| `{key}` | {', '.join(f'{v:.4g}' for v in values)} |" for key, values in found["figures"].items()]
+        rows = [[f"`{key}`", ", ".join(f"{v:.4g}" for v in values)] for key, values in found["figures"].items()]
+        lines += ["", f"## {unit.id}", "", *table(["figure", "by seed"], rows)]
     return "\n".join(lines) + "\n"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def _budget_rows(kept: Sequence[tuple[Unit, dict[str, Any]]]) -> Iterator[list[str]]:
@@ -244,7 +236,7 @@ def generators_page(units: Sequence[Unit]) -> str:
     budgets = sorted({one["budget"] for _, found in kept for one in found["trained"]})
     if kept:
         header = ["unit", "figure", "gate", *(f"{budget:g} CPU s" for budget in budgets), "to the gate", "one item"]
-        lines += ["", *_table(header, _budget_rows(kept))]
+        lines += ["", *table(header, _budget_rows(kept))]
     if fast:
         ways = list(dict.fromkeys(way for _, found in fast for way in found["rates"]))
         rows = [
@@ -253,7 +245,7 @@ def generators_page(units: Sequence[Unit]) -> str:
             for unit, found in fast
         ]
         lines += ["", "Items converted in a second, in batches, and how many times as many as on the CPU:", ""]
-        lines += _table(["unit", "CPU", "device", *ways], rows)
+        lines += table(["unit", "CPU", "device", *ways], rows)
     return "\n".join(lines) + "\n"
 
 

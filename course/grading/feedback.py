@@ -12,6 +12,7 @@ from typing import Any
 from course.build import cell_id
 from course.catalogue import Unit
 from course.grading.submissions import safe
+from course.markdown import table
 from course.sandbox.client import CellOutput, Session
 from course.source import owner, parse_module
 from course.wire import ImplementationError
@@ -103,10 +104,8 @@ def markdown(learner: str, unit: str, rows: list[dict[str, str]]) -> str:
         "",
         NOTE,
         "",
-        "| cell | verdict | detail |",
-        "|---|---|---|",
+        *table(["cell", "verdict", "detail"], [[_cell(row["cell"]), row["verdict"], _cell(row["detail"])] for row in rows]),
     ]
-    lines += [f"| {_cell(row['cell'])} | {row['verdict']} | {_cell(row['detail'])} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
