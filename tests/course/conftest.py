@@ -29,6 +29,17 @@ def unit(toy) -> Unit:
     return find_unit("toy/sums", toy)
 
 
+@pytest.fixture
+def concept(toy) -> Unit:
+    """A concept question with two flashcards, beside the exercise."""
+    head = "---\ntitle: What is it\ndifficulty: 1\nfrequency: 3\nsyllabus: [P1]\n---\n\n"
+    english = head + "## Question\nWhat?\n## Flashcards\n**What is $x_1$?** A number.\n\n**And y?** Another.\n"
+    chinese = head + "## 问题\n什么？\n## 闪卡\n**$x_1$ 是什么？** 一个数。\n\n**y 呢？** 另一个。\n"
+    (toy / "questions/toy/concept.md").write_text(english, encoding="utf-8")
+    (toy / "questions/toy/concept.zh.md").write_text(chinese, encoding="utf-8")
+    return find_unit("toy/concept", toy)
+
+
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory) -> Path:
     """The toy course, built; its solution is executed only once for all tests."""

@@ -5,7 +5,7 @@ import nbformat
 import pytest
 
 from course import build as builder
-from course.catalogue import exercises, find_unit
+from course.catalogue import exercises, find_unit, find_units
 from course.errors import CourseError
 from course.load import answer_source, impl_from, module_from_source, read_notebook
 from course.runner import load_suite, run
@@ -44,6 +44,13 @@ def test_build_then_check_then_build_again(toy):
     builder.build(toy)
     change(toy / "tests/exercises/toy/test_sums.py", '"the last axis"', '"the last axis, please"')
     assert any("executed with other sources" in problem for problem in builder.check(toy))
+
+
+def test_concept_questions_of_a_track_stand_below_its_table(toy, concept):
+    lines = builder.readme_index(find_units(toy), "en").splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("| [Sums]"))
+    below = ["", "[What is it](questions/toy/concept.md)"]
+    assert lines[row + 1 : row + 3] == below, "without an empty line they would be one more row of the table"
 
 
 def test_notebook_has_a_check_after_each_stub(root):

@@ -19,17 +19,6 @@ from course.study import answer, card_id, flashcards
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 WRONG = "def total(x, scale=1.0):\n    return scale * x.sum(0)\n"
-CONCEPT = "---\ntitle: What is it\ndifficulty: 1\nfrequency: 3\nsyllabus: [P1]\n---\n\n"
-
-
-@pytest.fixture
-def concept(toy):
-    """A concept question with two flashcards, beside the exercise."""
-    english = CONCEPT + "## Question\nWhat?\n## Flashcards\n**What is $x_1$?** A number.\n\n**And y?** Another.\n"
-    chinese = CONCEPT + "## 问题\n什么？\n## 闪卡\n**$x_1$ 是什么？** 一个数。\n\n**y 呢？** 另一个。\n"
-    (toy / "questions/toy/concept.md").write_text(english, encoding="utf-8")
-    (toy / "questions/toy/concept.zh.md").write_text(chinese, encoding="utf-8")
-    return cli.find_unit("toy/concept", toy)
 
 
 def test_hints_come_one_at_a_time_and_are_remembered(aigc, built, store):
