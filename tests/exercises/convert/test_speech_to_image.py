@@ -290,7 +290,7 @@ def test_average_is_the_weighted_mean_of_what_it_has_seen(impl, draw):
         total, weight = decay * total + (1 - decay) * value, decay * weight + (1 - decay)
         expected = total / weight
         hint = "Adam's moment divided by 1 − βᵗ, as a step of the average itself: (1 − β) / (1 − βᵗ)"
-        assert_close(average, expected, tolerance=1e-5, what=f"the average after {step} steps", hint=hint)
+        assert_close(average, expected, tolerance=1e-5, what=f"the average at step {step}", hint=hint)
 
 
 @pytest.mark.stub("ema_weight")
