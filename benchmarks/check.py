@@ -17,10 +17,10 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from course.catalogue import exercises
-from course.load import impl_from, reference_module
+from course.checking.load import impl_from, reference_module
+from course.checking.runner import load_suite, run
 from course.notebook import Checker
-from course.runner import load_suite, run
+from course.units.catalogue import exercises
 
 REPEATS = 5
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from course import records
-from course.catalogue import Unit, exercises, find_unit
-from course.convert import given, system
-from course.load import reference_module
+from course.checking.load import reference_module
+from course.media.convert import given, system
 from course.paths import root
-from course.records import Trained
+from course.proving import records
+from course.proving.records import Trained
+from course.units.catalogue import Unit, exercises, find_unit
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.runtime import autocast
 

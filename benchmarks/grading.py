@@ -48,7 +48,7 @@ QUESTIONS = {
     "cross_entropy": "assert torch.allclose(cross_entropy(x, y), torch.nn.functional.cross_entropy(x, y))",
     "accuracy": "assert torch.allclose(accuracy(x, y), (x.argmax(-1) == y).to(x.dtype).mean())",
 }
-ROUNDS = 4  # as `course.runner` asks each of them
+ROUNDS = 4  # as `course.checking.runner` asks each of them
 DATA = "x, y = torch.randn(5, 3, dtype=torch.float64), torch.randint(3, (5,))"
 
 
@@ -57,7 +57,7 @@ DATA = "x, y = torch.randn(5, 3, dtype=torch.float64), torch.randint(3, (5,))"
 
 def _answers() -> list[str]:
     """The code cells of a right answer: imports, then one definition a cell."""
-    from course.source import parse_module
+    from course.units.source import parse_module
 
     return [segment.text for segment in parse_module((TOY / f"reference_impl/{UNIT}.py").read_text(encoding="utf-8"))[1]]
 
@@ -71,9 +71,9 @@ def write_submission(path: Path) -> None:
 
 def _alternate(path: Path, rounds: int, together: Barrier, results: Any) -> None:
     """In one of the processes: rounds of grading and of bare forks. Seconds of each round are put into `results`."""
-    from course.catalogue import find_unit
     from course.grading.grader import Grader, Settings
     from course.grading.submissions import Submission
+    from course.units.catalogue import find_unit
     from course.wire import Target
 
     unit, submission = find_unit(UNIT), Submission("learner", UNIT, path)
@@ -247,12 +247,12 @@ OTHERS: dict[str, tuple[str, Callable[[Path], Callable[[], float]]]] = {
 
 def real_units(console: Console) -> None:
     """Seconds per right submission of every unit, one process, and the share outside of the learner's own functions."""
-    from course.catalogue import exercises
+    from course.checking.impl import Impl
+    from course.checking.load import reference_module
+    from course.checking.runner import load_suite, run_case
     from course.grading.grader import Grader, Settings
     from course.grading.submissions import Submission
-    from course.impl import Impl
-    from course.load import reference_module
-    from course.runner import load_suite, run_case
+    from course.units.catalogue import exercises
     from course.wire import Executor
 
     class Timed(Executor):

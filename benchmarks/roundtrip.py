@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from course import media
-from course.convert import KINDS, given, run, system, unit_of
-from course.markdown import table
+from course.authoring.markdown import table
+from course.media import files as media
+from course.media.convert import KINDS, given, run, system, unit_of
 from course.paths import root, write_atomic
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import motion_digit_judge, place_judge, spoken_digit_judge, spoken_place_judge

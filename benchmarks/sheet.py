@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from course.convert import KINDS, step, unit_of
+from course.media.convert import KINDS, step, unit_of
 from course.paths import root, write_atomic
 from reference_impl.convert.text_to_speech import log_mel
 from reference_impl.data import digits_in_motion as motion

@@ -19,8 +19,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from course.state import Store, Unusable, parse
-from course.study import answer
+from course.studying.cards import answer
+from course.studying.state import Store, Unusable, parse
 
 CARDS = 50
 

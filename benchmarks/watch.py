@@ -19,10 +19,10 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 
-from course.build import compose, fill, to_json
-from course.catalogue import Unit, exercises, find_unit
+from course.authoring.build import compose, fill, to_json
 from course.paths import write_atomic
-from course.source import module_with_holes
+from course.units.catalogue import Unit, exercises, find_unit
+from course.units.source import module_with_holes
 
 REPEATS = 3
 

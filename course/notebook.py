@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from course.catalogue import Unit, find_unit
+from course.checking.load import impl_from, reference_module
+from course.checking.runner import Suite, Verdict, load_suite, run, stub_status
 from course.errors import CourseError
-from course.load import impl_from, reference_module
-from course.progress import record_check
-from course.runner import Suite, Verdict, load_suite, run, stub_status
-from course.source import owner
-from course.state import Store
+from course.studying.progress import record_check
+from course.studying.state import Store
+from course.units.catalogue import Unit, find_unit
+from course.units.source import owner
 
 MARKS = {"passed": "✓", "failed": "✗", "broken": "✗", "todo": "○", "blocked": "○"}
 
@@ -69,6 +69,13 @@ def checks_for(unit: str) -> Checker:
         return Checker(find_unit(unit), frame.f_back.f_globals)
     except CourseError as error:
         raise NotYet(str(error)) from None
+
+
+def show(unit: str) -> None:
+    """What the reference of a converter makes of held-out things, at the top of its notebook."""
+    from course.media.showcase import show as carry_out
+
+    carry_out(unit)
 
 
 def report(verdicts: list[Verdict], stubs: tuple[str, ...], *, replay: str = "check") -> str:

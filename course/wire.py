@@ -231,5 +231,5 @@ def last_line(error: BaseException) -> str:
 
 
 def is_answer_file(filename: str) -> bool:
-    """Whether a traceback's file is an answer: an IPython cell, or a grafted module (see `course.load`)."""
+    """Whether a traceback's file is an answer: an IPython cell, or a grafted module (see `course.checking.load`)."""
     return "ipykernel_" in filename or filename.startswith("<")

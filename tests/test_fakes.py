@@ -2,9 +2,9 @@
 
 import pytest
 
-from course.catalogue import exercises
-from course.load import forget, impl_from, reference_impl, variant_module
-from course.runner import load_suite, run
+from course.checking.load import forget, impl_from, reference_impl, variant_module
+from course.checking.runner import load_suite, run
+from course.units.catalogue import exercises
 
 SUITES = [load_suite(unit) for unit in exercises()]
 FAKES = [(suite, stub, name) for suite in SUITES for stub, table in suite.fakes.items() for name in table]

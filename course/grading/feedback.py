@@ -9,12 +9,12 @@ import difflib
 import json
 from typing import Any
 
-from course.build import cell_id
-from course.catalogue import Unit
+from course.authoring.build import cell_id
+from course.authoring.markdown import table
 from course.grading.submissions import safe
-from course.markdown import table
 from course.sandbox.client import CellOutput, Session
-from course.source import owner, parse_module
+from course.units.catalogue import Unit
+from course.units.source import owner, parse_module
 from course.wire import ImplementationError
 
 NOTE = "Feedback only: what a notebook shows can be forged, so no mark comes from it. Pictures are counted, not compared."

@@ -14,16 +14,16 @@ from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
-from course.catalogue import Unit
+from course.checking.impl import Impl
+from course.checking.load import answer_source, notebook_cells, reference_module
+from course.checking.runner import Verdict, load_suite, run_case, stub_status
 from course.grading.feedback import re_execute
 from course.grading.journal import Row
 from course.grading.submissions import Refused, Submission, safe
-from course.impl import Impl
-from course.load import answer_source, notebook_cells, reference_module
-from course.runner import Verdict, load_suite, run_case, stub_status
 from course.sandbox.client import IsolationError, Session, SessionError, Zygote
 from course.sandbox.terms import Limits
-from course.source import Answer, AnswerError, import_closure
+from course.units.catalogue import Unit
+from course.units.source import Answer, AnswerError, import_closure
 from course.wire import ImplementationError
 
 CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000

@@ -104,7 +104,7 @@ def start_run(folder: Path, settings: dict[str, Any], *, resume: bool) -> dict[s
         return earlier
     folder.mkdir(parents=True, exist_ok=True)
     if settings["seed"] is None:
-        from course.runner import fresh_seed
+        from course.checking.runner import fresh_seed
 
         settings = {**settings, "seed": fresh_seed()}
     write_atomic(path, json.dumps(settings, indent=2) + "\n")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from course.catalogue import Unit, find_unit
 from course.errors import CourseError
 from course.grading.grader import Grader, Settings, key_of
 from course.grading.journal import Row
 from course.grading.submissions import Submission
+from course.units.catalogue import Unit, find_unit
 
 ATTEMPTS = 2  # a submission whose grading kills its worker is tried once more, then reported as the grader's own fault
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.catalogue import exercises
 from course.errors import CourseError
 from course.grading import pool
 from course.grading.grader import Settings, grader_version, key_of
@@ -13,6 +12,7 @@ from course.grading.reports import write_reports
 from course.grading.submissions import Refused, Submission, find_submissions
 from course.sandbox.client import REDUCED, probe
 from course.sandbox.terms import REQUIRED
+from course.units.catalogue import exercises
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The trusted side of the sandbox: starts a zygote for a unit, opens a session for each submission, and believes nothing it hears.
 
     with Zygote(preload, third_party) as zygote:
-        with zygote.open(source) as session:      # a `course.impl.Backend`
+        with zygote.open(source) as session:      # a `course.checking.impl.Backend`
             verdicts = run(suite, Impl(session, reference_module(unit)))
 
 What a submission can make of its end of the wire is what its functions could have returned anyway: a reply is data, it answers one
@@ -205,7 +205,7 @@ class CellOutput:
 
 
 class Session:
-    """One submission in one child: a `course.impl.Backend`. Once it has failed it is `dead`, and every further call fails in the same way."""
+    """One submission in one child: a `course.checking.impl.Backend`. Once it has failed it is `dead`, and every further call fails in the same way."""
 
     def __init__(self, wire: _Wire, child: _Child, limits: Limits) -> None:
         self._wire, self._child, self._limits = wire, child, limits

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from specimens import ALL, DOOR, HOSTILE_NAMES, STUB, TWINS, UNIT, place
 
-from course.build import compose, fill, to_json
-from course.catalogue import find_unit
-from course.load import filled_cells
+from course.authoring.build import compose, fill, to_json
+from course.checking.load import filled_cells
 from course.paths import write_atomic
 from course.sandbox.client import probe
 from course.sandbox.terms import REQUIRED
+from course.units.catalogue import find_unit
 
 HONEST = 20
 CHANGING = "door-changing"

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toy_course import importable_toy, write_toy
 
 from course import cli
-from course.build import build
-from course.catalogue import Unit, find_unit
-from course.state import Store
+from course.authoring.build import build
+from course.studying.state import Store
+from course.units.catalogue import Unit, find_unit
 
 
 @pytest.fixture

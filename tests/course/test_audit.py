@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from course.audit import Ended, audit_unit, changed_units, difference, forked, variants_accepted
 from course.errors import CourseError
+from course.proving.audit import Ended, audit_unit, changed_units, difference, forked, variants_accepted
 
 SCALE = """@pytest.mark.stub("total")
 def test_scale(impl, draw):
@@ -127,7 +127,7 @@ def test_mark_on_a_mutant_that_is_killed_is_a_problem(good):
 
 
 def test_endless_loop_ends_and_counts_as_killed(good, monkeypatch):
-    monkeypatch.setattr("course.audit.SHORTEST_LIMIT", 0.5)
+    monkeypatch.setattr("course.proving.audit.SHORTEST_LIMIT", 0.5)
     source = good.module.read_text()
     endless = "        while by > 0 and by != 0:\n            self.size, by = self.size + 1, by - 1\n        return self.size\n"
     good.module.write_text(source.replace("        return self.size + by\n", endless))

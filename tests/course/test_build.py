@@ -4,11 +4,11 @@ import json
 import nbformat
 import pytest
 
-from course import build as builder
-from course.catalogue import exercises, find_unit, find_units
+from course.authoring import build as builder
+from course.checking.load import answer_source, impl_from, module_from_source, read_notebook
+from course.checking.runner import load_suite, run
 from course.errors import CourseError
-from course.load import answer_source, impl_from, module_from_source, read_notebook
-from course.runner import load_suite, run
+from course.units.catalogue import exercises, find_unit, find_units
 
 
 def change(path, old, new):

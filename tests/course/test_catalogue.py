@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from course.catalogue import CODES, find_unit, find_units, syllabus
 from course.errors import CourseError
+from course.units.catalogue import CODES, find_unit, find_units, syllabus
 
 KEYS = [
     "id",

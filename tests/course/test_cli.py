@@ -8,8 +8,8 @@ import sys
 import pytest
 from toy_course import write_work
 
-from course.build import compose, fill, to_json
-from course.start import EXAMPLES
+from course.authoring.build import compose, fill, to_json
+from course.studying.tour import EXAMPLES
 
 
 def test_first_check_makes_a_copy_and_says_what_is_to_do(aigc, built, unit):
@@ -121,7 +121,7 @@ def test_unreadable_gate_device_is_refused(aigc):
 
 @pytest.mark.parametrize(("name", "expected"), list(zip(EXAMPLES, ["pass", "partial", "fail"], strict=True)))
 def test_example_submissions_get_their_verdicts(aigc, root, tmp_path, name, expected):
-    from course.catalogue import find_unit
+    from course.units.catalogue import find_unit
 
     unit = find_unit("image/vae", root)
     path = tmp_path / "answer.ipynb"

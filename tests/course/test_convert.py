@@ -5,10 +5,10 @@ import types
 import pytest
 import torch
 
-from course import convert as converter
-from course import media
-from course.catalogue import exercises
+from course.media import convert as converter
+from course.media import files as media
 from course.paths import root as course_root
+from course.units.catalogue import exercises
 from reference_impl import weights
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.runtime import Gate

@@ -10,8 +10,8 @@ import soundfile
 import torch
 from PIL import Image
 
-from course import data
 from course.errors import CourseError
+from course.media import previews as data
 
 NAMES = ["digits", "digits_in_motion", "free_spoken_digits", "python_docs"]
 

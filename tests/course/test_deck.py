@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from course.catalogue import Unit, find_unit, find_units
-from course.deck import MODEL, card_parser, deck_id, decks, note_id, write_deck
 from course.errors import CourseError
+from course.studying.deck import MODEL, card_parser, deck_id, decks, note_id, write_deck
+from course.units.catalogue import Unit, find_unit, find_units
 
 
 def read_notes(path, folder):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from course.impl import Impl, check_signature
-from course.load import impl_from, module_from_source
-from course.runner import load_suite, run, run_case, stub_status
+from course.checking.impl import Impl, check_signature
+from course.checking.load import impl_from, module_from_source
+from course.checking.runner import load_suite, run, run_case, stub_status
 from course.testing import CheckFailure, Draw, assert_close, assert_equal, assert_finite, raises
 from course.wire import Executor, ImplementationError
 
@@ -203,7 +203,7 @@ def test_statuses(unit):
 
     source = unit.module.read_text()
     assert statuses(source) == {"total": "passed", "Box.grow": "passed"}
-    from course.source import module_with_holes
+    from course.units.source import module_with_holes
 
     assert statuses(module_with_holes(source, unit.stubs)) == {"total": "todo", "Box.grow": "todo"}
     assert statuses(source.replace("self.size + by", "self.size - by"))["Box.grow"] == "failed"
@@ -213,7 +213,7 @@ def test_statuses(unit):
 
 
 def test_a_test_that_crashes_is_told_apart(unit):
-    from course.runner import Case
+    from course.checking.runner import Case
 
     def crashing(impl):
         raise KeyError("a defect of the test")
@@ -223,7 +223,7 @@ def test_a_test_that_crashes_is_told_apart(unit):
 
 
 def test_wrong_kind_of_refusal_comes_with_the_hint_of_its_test(unit):
-    from course.runner import Case
+    from course.checking.runner import Case
 
     def refusing(impl):
         with raises(ValueError, hint="check the input first"):

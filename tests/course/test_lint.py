@@ -2,11 +2,11 @@
 
 import pytest
 
-from course import build as builder
-from course.catalogue import find_unit, find_units
+from course.authoring import build as builder
+from course.authoring.lint import missing_sources, spoken_length
+from course.authoring.maths import BadFormula, Formula, formulas, parse, render
 from course.errors import CourseError
-from course.lint import missing_sources, spoken_length
-from course.maths import BadFormula, Formula, formulas, parse, render
+from course.units.catalogue import find_unit, find_units
 
 
 @pytest.mark.parametrize(

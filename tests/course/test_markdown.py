@@ -1,5 +1,5 @@
-from course.markdown import table
-from course.maths import markdown
+from course.authoring.markdown import table
+from course.authoring.maths import markdown
 
 
 def test_table_is_a_table_to_a_parser():

@@ -8,8 +8,8 @@ import soundfile
 import torch
 from PIL import Image
 
-from course import media
 from course.errors import CourseError
+from course.media import files as media
 from reference_impl.data import digits_in_motion as motion
 
 

@@ -5,10 +5,10 @@ import textwrap
 
 import pytest
 
-from course.catalogue import exercises
 from course.errors import CourseError
-from course.mutate import mutants
-from course.source import find_definition
+from course.proving.mutate import mutants
+from course.units.catalogue import exercises
+from course.units.source import find_definition
 
 HEAD = '''import math
 import torch

@@ -7,9 +7,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course.build import compose, fill, to_json
-from course.catalogue import find_unit
+from course.authoring.build import compose, fill, to_json
 from course.notebook import Checker, NotYet
+from course.units.catalogue import find_unit
 
 
 def nbval(path):

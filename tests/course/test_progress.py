@@ -11,11 +11,11 @@ from rich.console import Console
 from toy_course import write_work
 
 from course import cli
-from course.build import compose, fill
+from course.authoring.build import compose, fill
 from course.notebook import Checker, NotYet
-from course.progress import steps, survey
-from course.source import read_answer, written
-from course.study import answer, card_id, flashcards
+from course.studying.cards import answer, card_id, flashcards
+from course.studying.progress import steps, survey
+from course.units.source import read_answer, written
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 WRONG = "def total(x, scale=1.0):\n    return scale * x.sum(0)\n"

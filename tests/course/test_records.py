@@ -5,18 +5,18 @@ import sys
 
 import pytest
 
-from course import records
-from course.audit import Acceptance, StubAudit, UnitAudit
-from course.build import check, generated_texts
-from course.catalogue import exercises
+from course.authoring.build import check, generated_texts
+from course.checking.load import reference_module
 from course.errors import CourseError
-from course.gate import Outcome
-from course.load import reference_module
-from course.mutate import mutants
+from course.proving import records
+from course.proving.audit import Acceptance, StubAudit, UnitAudit
+from course.proving.gate import Outcome
+from course.proving.mutate import mutants
+from course.units.catalogue import exercises
 
 
 def audited(unit, killed=("killed", "killed", "survived")):
-    from course.audit import Result
+    from course.proving.audit import Result
 
     made = list(mutants(unit.module.read_text(), "total"))[: len(killed)]
     results = tuple(Result(mutant, status, 7, marked=status == "marked") for mutant, status in zip(made, killed, strict=True))
@@ -140,7 +140,7 @@ def test_a_build_has_no_need_of_torch(unit, toy):
     import subprocess
 
     records.record_audit(audited(unit), [], 200)
-    script = f"import sys, pathlib; from course import records; records.write_pages(pathlib.Path({str(toy)!r})); print('torch' in sys.modules)"
+    script = f"import sys, pathlib; from course.proving import records; records.write_pages(pathlib.Path({str(toy)!r})); print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
     assert json.loads(records.record_path(unit).read_text())["audit"]["seed"] == 7

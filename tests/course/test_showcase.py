@@ -9,10 +9,10 @@ import soundfile
 import torch
 from PIL import Image
 
-from course import showcase
-from course.build import compose
-from course.catalogue import exercises, find_unit
+from course.authoring.build import compose
+from course.media import showcase
 from course.paths import root as course_root
+from course.units.catalogue import exercises, find_unit
 from reference_impl import weights
 from reference_impl.data import digits_in_motion as motion
 

@@ -19,12 +19,12 @@ from fsrs import Card, Rating, State
 from IPython.display import Audio
 from matplotlib.animation import FuncAnimation
 
-from course import site as site_module
-from course.catalogue import find_units
 from course.errors import CourseError
-from course.html import Text, plain
-from course.site import LANGUAGES, build_site
-from course.study import SCHEDULER, flashcards
+from course.site import pages as site_module
+from course.site.html import Text, plain
+from course.site.pages import LANGUAGES, build_site
+from course.studying.cards import SCHEDULER, flashcards
+from course.units.catalogue import find_units
 
 ASSETS = Path(site_module.__file__).parent / "assets"
 

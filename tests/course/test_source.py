@@ -2,9 +2,9 @@ import ast
 
 import pytest
 
-from course.catalogue import exercises
 from course.errors import CourseError
-from course.source import (
+from course.units.catalogue import exercises
+from course.units.source import (
     AnswerError,
     cut_holes,
     fingerprint,

@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from course import state as states
 from course.errors import CourseError
-from course.state import State, Store, Unusable, parse
-from course.study import answer
+from course.studying import state as states
+from course.studying.cards import answer
+from course.studying.state import State, Store, Unusable, parse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -151,7 +151,7 @@ def test_a_held_lock_is_an_error_after_a_while(store, monkeypatch):
 COUNT_UP = """
 import sys
 from pathlib import Path
-from course.state import Store
+from course.studying.state import Store
 store = Store(Path(sys.argv[1]))
 for _ in range(100):
     with store.update() as state:

@@ -11,9 +11,9 @@ import pytest
 from fsrs import Card, Rating, Scheduler
 from rich.console import Console
 
-from course.catalogue import find_unit
-from course.state import Store
-from course.study import WORDS, card_id, flashcards, interval, study
+from course.studying.cards import WORDS, card_id, flashcards, interval, study
+from course.studying.state import Store
+from course.units.catalogue import find_unit
 
 CARDS = 12
 SHOW, GRADE, SAVED = "Enter: answer", "q: quit $", "comes back in"

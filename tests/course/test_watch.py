@@ -8,10 +8,10 @@ import pytest
 from toy_course import write_work
 
 from course import cli
-from course import watch as watcher
-from course.build import compose, fill, to_json
-from course.source import read_answer
-from course.watch import Watched, fingerprints, watch
+from course.authoring.build import compose, fill, to_json
+from course.checking import watch as watcher
+from course.checking.watch import Watched, fingerprints, watch
+from course.units.source import read_answer
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 WRONG = "def total(x, scale=1.0):\n    return scale * x.sum(0)\n"

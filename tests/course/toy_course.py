@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from course.build import to_json
-from course.catalogue import Unit
+from course.authoring.build import to_json
+from course.units.catalogue import Unit
 
 TOY = {
     "README.md": "# Toy\n\n<!-- index:start -->\n<!-- index:end -->\n",

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from course.build import compose, fill, to_json
-from course.catalogue import find_unit
+from course.authoring.build import compose, fill, to_json
 from course.grading.feedback import NOTE, compare, markdown
 from course.sandbox.client import CellOutput, probe
 from course.sandbox.terms import REQUIRED
+from course.units.catalogue import find_unit
 
 UNIT = "text/attention"  # whose demo is the quickest
 MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]

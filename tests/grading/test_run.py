@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from course.build import compose, fill, to_json
-from course.catalogue import exercises, find_unit
+from course.authoring.build import compose, fill, to_json
 from course.sandbox.client import probe
 from course.sandbox.terms import REQUIRED
+from course.units.catalogue import exercises, find_unit
 
 UNIT = "image/vae"
 LEARNERS = 9

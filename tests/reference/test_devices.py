@@ -11,9 +11,9 @@ import sys
 import pytest
 import torch
 
-from course.catalogue import exercises
-from course.load import reference_impl, reference_module
-from course.runner import load_suite, run
+from course.checking.load import reference_impl, reference_module
+from course.checking.runner import load_suite, run
+from course.units.catalogue import exercises
 
 UNITS = [unit for unit in exercises() if hasattr(reference_module(unit), "train")]
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,7 +10,7 @@ from safetensors.torch import load as tensors
 from safetensors.torch import save
 from torch import nn
 
-from course.catalogue import exercises
+from course.units.catalogue import exercises
 from reference_impl import weights
 from reference_impl.image import gan, vae
 

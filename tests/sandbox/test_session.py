@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from course.catalogue import find_unit
-from course.impl import Impl
-from course.load import reference_module
-from course.runner import load_suite, run
+from course.checking.impl import Impl
+from course.checking.load import reference_module
+from course.checking.runner import load_suite, run
 from course.sandbox import client
 from course.sandbox.client import Died, IsolationError, Session, Timeout, Zygote
 from course.sandbox.terms import REQUIRED, Limits
-from course.source import import_closure
+from course.units.catalogue import find_unit
+from course.units.source import import_closure
 from course.wire import ImplementationError, Remote, Target
 
 SOURCE = """

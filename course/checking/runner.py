@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from course.catalogue import Unit
+from course.checking.impl import Impl
 from course.errors import at
-from course.impl import Impl
-from course.source import stub_message
 from course.testing import CheckFailure, Draw, Variant
+from course.units.catalogue import Unit
+from course.units.source import stub_message
 from course.wire import ImplementationError
 
 

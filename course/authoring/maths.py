@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-KATEX = Path(__file__).parent / "assets" / "vendor" / "katex"
+KATEX = Path(__file__).parents[1] / "assets" / "vendor" / "katex"
 # QuickJS hands no rope of strings over to Python, so a result passes as JSON. An exception's message is its first line.
 SCRIPT = """
 var options = (display) => ({displayMode: display, throwOnError: true, strict: 'error', trust: false});

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from course import paths
-from course.catalogue import Unit
 from course.errors import CourseError
-from course.source import definition_text
-from course.state import State, Store, UnitRecord
-from course.study import flashcards
+from course.studying.cards import flashcards
+from course.studying.state import State, Store, UnitRecord
+from course.units.catalogue import Unit
+from course.units.source import definition_text
 
 
 def find_stub(unit: Unit, name: str) -> str:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from fsrs import Card, Rating, Scheduler
 from rich.console import Console
 
-from course.catalogue import Unit
 from course.errors import at
-from course.state import State, Store
+from course.studying.state import State, Store
+from course.units.catalogue import Unit
 
 # Without fuzzing (a random day more or less), the same answers always give the same schedule.
 SCHEDULER = Scheduler(enable_fuzzing=False)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from course.catalogue import Unit
+from course.checking.impl import Impl
 from course.errors import CourseError, at
-from course.impl import Impl
-from course.source import Answer, AnswerError, find_definition, graft, parse_module, read_answer
 from course.testing import Edit, Variant
+from course.units.catalogue import Unit
+from course.units.source import Answer, AnswerError, find_definition, graft, parse_module, read_answer
 from course.wire import Executor
 
 _serial = itertools.count(1)

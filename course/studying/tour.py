@@ -5,11 +5,11 @@ from pathlib import Path
 from rich.console import Console
 
 from course import paths
-from course.build import compose, fill, to_json
-from course.catalogue import Unit, exercises
+from course.authoring.build import compose, fill, to_json
+from course.checking.judge import judge_notebook
+from course.checking.load import reference_module
 from course.errors import CourseError
-from course.judge import judge_notebook
-from course.load import reference_module
+from course.units.catalogue import Unit, exercises
 
 EXAMPLES = ("right", "half_done", "wrong")
 

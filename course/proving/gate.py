@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from course.catalogue import Unit
+from course.checking.load import reference_module
 from course.errors import at
-from course.load import reference_module
+from course.units.catalogue import Unit
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from course.authoring.maths import BadFormula, Formula, markdown, render
 from course.errors import at
-from course.maths import BadFormula, Formula, markdown, render
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 PLAIN = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')  # names, punctuation and spaces have no colour: half of all spans

@@ -25,14 +25,14 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from course.catalogue import Unit
+from course.checking.impl import Impl
+from course.checking.load import impl_from, module_from_source, reference_impl, reference_module, variant_module
+from course.checking.runner import Case, Suite, Verdict, fresh_seed, load_suite, run
 from course.errors import CourseError, at
-from course.impl import Impl
-from course.load import impl_from, module_from_source, reference_impl, reference_module, variant_module
-from course.mutate import Mutant, mutants
-from course.records import BAR, MARKED, SEEDS_OF_A_FAKE
-from course.runner import Case, Suite, Verdict, fresh_seed, load_suite, run
-from course.source import find_definition
+from course.proving.mutate import Mutant, mutants
+from course.proving.records import BAR, MARKED, SEEDS_OF_A_FAKE
+from course.units.catalogue import Unit
+from course.units.source import find_definition
 
 SHORTEST_LIMIT = 3.0  # seconds of processor time; never less than ten times what the reference took
 PATIENCE = 10  # how much longer than its limit a process may take on the wall clock: the machine may be busy

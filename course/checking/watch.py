@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course.catalogue import Unit
-from course.judge import judge_answer
-from course.load import answer_source, read_notebook, reference_module
-from course.runner import fresh_seed, load_suite
-from course.source import Answer, AnswerError, Definition, find_definition, owner
+from course.checking.judge import judge_answer
+from course.checking.load import answer_source, read_notebook, reference_module
+from course.checking.runner import fresh_seed, load_suite
+from course.units.catalogue import Unit
+from course.units.source import Answer, AnswerError, Definition, find_definition, owner
 
 PAUSE = 0.05  # seconds between two looks at a file
 SETTLE = 0.1  # seconds for an editor that writes in place to finish

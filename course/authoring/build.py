@@ -14,14 +14,14 @@ from typing import Any
 
 import nbformat
 
-from course import records
-from course.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
+from course.authoring.lint import lint_text
+from course.authoring.markdown import table
+from course.checking.runner import load_suite
 from course.errors import CourseError, at
-from course.lint import lint_text
-from course.markdown import table
 from course.paths import write_atomic
-from course.runner import load_suite
-from course.source import Segment, cut_holes, find_definition, fingerprint, import_closure, owner, parse_module
+from course.proving import records
+from course.units.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
+from course.units.source import Segment, cut_holes, find_definition, fingerprint, import_closure, owner, parse_module
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 HINTS_PER_STUB = 3
@@ -166,7 +166,7 @@ def compose(unit: Unit, *, solved: bool) -> dict[str, Any]:
                 "## Finished, it does this\n\nHeld-out things, by the reference with weights that come with the course.",
             )
         )
-        cells.append(_code("show", f'from course.showcase import show\n\nshow("{unit.id}")', ["show"]))
+        cells.append(_code("show", f'from course.notebook import show\n\nshow("{unit.id}")', ["show"]))
     used: set[str] = {cell["id"] for cell in cells}
 
     def unique(identity: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from course.errors import CourseError
-from course.source import find_definition
+from course.units.source import find_definition
 
 
 @dataclass(frozen=True)

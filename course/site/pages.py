@@ -22,13 +22,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from course.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units, split_front_matter, syllabus
-from course.data import find_cards
 from course.errors import CourseError, at
-from course.html import Heading, Text, code, plain, stylesheet
-from course.study import flashcards
+from course.media.previews import find_cards
+from course.site.html import Heading, Text, code, plain, stylesheet
+from course.studying.cards import flashcards
+from course.units.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units, split_front_matter, syllabus
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 MARKER = ".aigc-site"  # in a folder that we made and may replace
 LANGUAGES = ("en", "zh")
 SCRIPTS = ("site.js", "theme.js", "search.js", "flashcards.js")

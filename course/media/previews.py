@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course import media
-from course.catalogue import split_front_matter
 from course.errors import CourseError, at
+from course.media import files as media
 from course.paths import root as course_root
 from course.paths import write_atomic
+from course.units.catalogue import split_front_matter
 
 if TYPE_CHECKING:
     from PIL.Image import Image

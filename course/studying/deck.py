@@ -10,10 +10,10 @@ import genanki
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from course.catalogue import Unit
+from course.authoring.maths import markdown
 from course.errors import CourseError
-from course.maths import markdown
 from course.paths import write_atomic
+from course.units.catalogue import Unit
 
 MODEL = 1_607_392_319  # drawn once; Anki knows the note type by it
 NAMES = {"en": "AIGC interview course", "zh": "生成式 AI 面试课"}

@@ -20,15 +20,15 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from course import paths
-from course.catalogue import Item, Unit, exercises, find_unit, find_units, syllabus
 from course.errors import CourseError
+from course.units.catalogue import Item, Unit, exercises, find_unit, find_units, syllabus
 
 if TYPE_CHECKING:
-    from course.audit import Acceptance, UnitAudit
-    from course.convert import Comparison
     from course.grading.journal import Row
-    from course.progress import Standing
-    from course.state import State
+    from course.media.convert import Comparison
+    from course.proving.audit import Acceptance, UnitAudit
+    from course.studying.progress import Standing
+    from course.studying.state import State
 
 app = typer.Typer(
     help="An offline interview-prep course on generative AI: read, fill the holes, be told at once what is wrong and why.",
@@ -115,7 +115,7 @@ def build(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a build would change something.")] = False,
 ) -> None:
     """Generate notebooks, executed solutions and the README's index from the authored files."""
-    from course import build as builder
+    from course.authoring import build as builder
 
     root = paths.root()
     if check:
@@ -151,9 +151,9 @@ def check(
     seed: Annotated[int | None, typer.Option(help="Ask the questions of an earlier run again.")] = None,
 ) -> None:
     """Check your answers to a unit: your copy in work/, or any notebook file."""
-    from course.judge import judge_notebook
-    from course.progress import find_stub
-    from course.runner import fresh_seed
+    from course.checking.judge import judge_notebook
+    from course.checking.runner import fresh_seed
+    from course.studying.progress import find_stub
 
     found = find_unit(unit)
     if found.is_concept:
@@ -179,7 +179,7 @@ def watch(
     notebook: Annotated[Path | None, typer.Option("--notebook", "-n", help="Another notebook than your copy in work/.")] = None,
 ) -> None:
     """Check again whenever you save: a line for each stub that has changed. Ctrl-C ends it."""
-    from course import watch as watcher
+    from course.checking import watch as watcher
 
     if notebook is not None and unit is None:
         raise CourseError("--notebook needs to know the unit: aigc watch UNIT --notebook FILE")
@@ -214,10 +214,10 @@ def watch(
 
 def remember(unit: Unit, path: Path, statuses: dict[str, str]) -> None:
     """Note a check of the learner's own copy. A state that cannot be written is said, and takes nothing from the verdict."""
-    from course.load import answer_source, read_notebook
-    from course.progress import record_check
-    from course.source import AnswerError, written
-    from course.state import Store
+    from course.checking.load import answer_source, read_notebook
+    from course.studying.progress import record_check
+    from course.studying.state import Store
+    from course.units.source import AnswerError, written
 
     if path.resolve() != unit.work.resolve():
         return
@@ -254,9 +254,9 @@ def gate(
     ] = False,
 ) -> None:
     """Train the reference and hold its figures, on held-out data, against the unit's gate."""
-    from course import convert as converter
-    from course import records
-    from course.gate import Outcome, run_gate
+    from course.media import convert as converter
+    from course.proving import records
+    from course.proving.gate import Outcome, run_gate
     from reference_impl.runtime import resolve_device
 
     found = find_unit(unit)
@@ -377,9 +377,9 @@ def audit(
     write: Annotated[bool, typer.Option("--write", help="Keep what was found, in benchmarks/records and its table.")] = False,
 ) -> None:
     """Audit the tests: do they reject every small mistake and every fake, and accept every right answer?"""
-    from course import audit as auditor
-    from course import records
-    from course.runner import fresh_seed
+    from course.checking.runner import fresh_seed
+    from course.proving import audit as auditor
+    from course.proving import records
 
     if write and (sample or device != "cpu"):
         raise CourseError("--write keeps a whole audit: leave out --sample and --device")
@@ -434,7 +434,7 @@ def show_problems(made: UnitAudit, accepted: list[Acceptance]) -> None:
 
 def show_audits(audits: list[UnitAudit], accepted: list[Acceptance], bar: float) -> None:
     """Figures per stub, then each survivor as a diff."""
-    from course.audit import difference
+    from course.proving.audit import difference
 
     table = Table("unit", "stub", "mutants", "equivalent", "killed", "score", box=None, header_style="bold")
     for made in audits:
@@ -476,8 +476,8 @@ def convert(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Turn a text, picture, sound or video into another: aigc convert "three left" --to speech --out three.wav"""
-    from course import convert as converter
-    from course import media
+    from course.media import convert as converter
+    from course.media import files as media
 
     def say(line: str) -> None:
         errors.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -546,7 +546,7 @@ def train(
     ] = False,
 ) -> None:
     """Train reference systems and keep their weights; `aigc convert` uses them."""
-    from course import convert as converter
+    from course.media import convert as converter
 
     if ship and verify:
         raise CourseError("--ship and --verify are two different things: ship first, then verify")
@@ -593,7 +593,7 @@ def data_sets(
     ] = None,
 ) -> None:
     """The data sets of the course: what they are, their size and licence, and a preview."""
-    from course import data
+    from course.media import previews as data
 
     cards = [data.find_card(name)] if name else data.find_cards()
     if as_json:
@@ -648,7 +648,7 @@ def anki(
     track: Annotated[str | None, typer.Option(help="Only the cards of this track.")] = None,
 ) -> None:
     """The flashcards as a package for Anki. Import a newer one over it: cards are updated, not doubled."""
-    from course.deck import write_deck
+    from course.studying.deck import write_deck
 
     if out.is_dir():
         raise CourseError(f"{out} is a folder: --out needs a file, such as {out}/deck.apkg")
@@ -659,7 +659,7 @@ def anki(
 @app.command()
 def site(out: Annotated[Path, typer.Option(help="The folder to write: new, empty, or an earlier site.")]) -> None:
     """The course as static pages in both languages: open index.html in a browser; no server or network is needed."""
-    from course.site import build_site
+    from course.site.pages import build_site
 
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
         line = bars.add_task("pages")
@@ -692,8 +692,8 @@ def open_unit(unit: UnitName) -> None:
 @app.command()
 def read(unit: UnitName, lang: Lang = Language.EN) -> None:
     """Show a question and its answer, and remember that you have read it."""
-    from course.catalogue import SECTIONS
-    from course.state import Store
+    from course.studying.state import Store
+    from course.units.catalogue import SECTIONS
 
     found = find_unit(unit)
     page = found.pages[lang]
@@ -716,8 +716,8 @@ def hint(
     lang: Lang = Language.EN,
 ) -> None:
     """One hint more for a stub, after those that you have seen."""
-    from course.progress import find_stub, next_hint
-    from course.state import Store
+    from course.studying.progress import find_stub, next_hint
+    from course.studying.state import Store
 
     found = find_unit(unit)
     shown, count, fresh = next_hint(Store(), found, find_stub(found, stub), lang)
@@ -735,8 +735,8 @@ def solution(
     give_up: Annotated[bool, typer.Option("--give-up", help="Show it although you have not tried.")] = False,
 ) -> None:
     """The reference's answer to a stub, once you have tried your own."""
-    from course.progress import find_stub, solutions
-    from course.state import Store
+    from course.studying.progress import find_stub, solutions
+    from course.studying.state import Store
 
     found = find_unit(unit)
     if found.is_concept:
@@ -760,8 +760,8 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """Begin an exercise again; your copy is kept under another name."""
-    from course.progress import reset as carry_out
-    from course.state import Store
+    from course.studying.progress import reset as carry_out
+    from course.studying.state import Store
 
     found = find_unit(unit)
     if found.is_concept:
@@ -795,7 +795,7 @@ def show_state(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """Where your progress is kept, and what it holds; take it with you, or delete it."""
-    from course.state import Store
+    from course.studying.state import Store
 
     store = Store()
     state = store.read()
@@ -822,8 +822,8 @@ def show_state(
 
 def dashboard() -> None:
     """Every unit and its state, the tracks, and what to do next. Quick: the verdicts are those of the last checks."""
-    from course.progress import survey
-    from course.state import Store
+    from course.studying.progress import survey
+    from course.studying.state import Store
 
     state = Store().read()
     standings = survey(find_units(), state)
@@ -845,7 +845,7 @@ def dashboard() -> None:
 
 def show_status(standings: list[Standing], state: State) -> None:
     """A line a track, the streak, and the next step."""
-    from course.progress import steps
+    from course.studying.progress import steps
 
     table = Table("track", "studied", "attempted", "solved", "cards due", "new", box=None, header_style="bold")
     for column in table.columns[1:]:
@@ -879,10 +879,10 @@ def study(
     limit: Annotated[int, typer.Option(min=1, help="How many answers.")] = 20,
 ) -> None:
     """Flashcards: say the back aloud, look, and grade yourself; FSRS decides when each comes back."""
-    from course.progress import by_use
-    from course.state import Store
-    from course.study import flashcards
-    from course.study import study as session
+    from course.studying.cards import flashcards
+    from course.studying.cards import study as session
+    from course.studying.progress import by_use
+    from course.studying.state import Store
 
     units = choose_track([find_unit(unit)] if unit else find_units(), track)
     cards = [card for found in sorted(units, key=by_use) for card in flashcards(found, lang)]
@@ -896,8 +896,8 @@ def study(
 @app.command()
 def status() -> None:
     """How far you are, by track: studied, attempted, solved, cards due, and your streak."""
-    from course.progress import survey
-    from course.state import Store
+    from course.studying.progress import survey
+    from course.studying.state import Store
 
     state = Store().read()
     show_status(survey(find_units(), state), state)
@@ -906,8 +906,8 @@ def status() -> None:
 @app.command("next")
 def next_steps() -> None:
     """What to do next, and why."""
-    from course.progress import steps, survey
-    from course.state import Store
+    from course.studying.progress import steps, survey
+    from course.studying.state import Store
 
     found = steps(survey(find_units(), Store().read()))
     for number, (command, why) in enumerate(found, start=1):
@@ -919,7 +919,7 @@ def next_steps() -> None:
 @app.command()
 def start() -> None:
     """A tour: the dashboard, three example submissions and their verdicts, and a page of digits drawn by the reference VAE."""
-    from course.start import tour
+    from course.studying.tour import tour
 
     dashboard()
     tour(console)

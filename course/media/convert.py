@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from course import media
-from course.catalogue import Unit, find_unit
+from course.checking.load import reference_module
 from course.errors import CourseError
-from course.load import reference_module
+from course.media import files as media
 from course.paths import write_atomic
+from course.units.catalogue import Unit, find_unit
 from reference_impl import weights
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.runtime import resolve_device

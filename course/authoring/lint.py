@@ -4,10 +4,10 @@ spoken, flashcards, and an entry for whatever is cited."""
 import re
 from pathlib import Path
 
-from course.catalogue import Page, Unit
+from course.authoring.maths import BadFormula, formulas, parse
 from course.errors import at
-from course.maths import BadFormula, formulas, parse
-from course.source import parse_module
+from course.units.catalogue import Page, Unit
+from course.units.source import parse_module
 
 # Two minutes of calm speech. The longest answers stand at 314 words and 539 characters.
 SPOKEN = {"en": 340, "zh": 600}

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course.catalogue import Unit, find_units
+from course.authoring.markdown import table
 from course.errors import at
-from course.markdown import table
 from course.paths import write_atomic
-from course.source import fingerprint, import_closure
+from course.units.catalogue import Unit, find_units
+from course.units.source import fingerprint, import_closure
 
 if TYPE_CHECKING:  # an audit takes its bar from here, and both import torch, which the tables do not need
-    from course.audit import Acceptance, UnitAudit
-    from course.gate import Outcome
+    from course.proving.audit import Acceptance, UnitAudit
+    from course.proving.gate import Outcome
 
 BAR, MARKED = 0.98, 0.03  # share of mutants that must be killed, and share that may be marked as equivalent
 SEEDS_OF_A_FAKE = 20
@@ -146,7 +146,7 @@ def audit_page(units: Sequence[Unit]) -> str:
         "Generated from `benchmarks/records/`, which `aigc audit UNIT --write` makes; do not edit.",
         f"{_made_with(found for _, found in kept)}.",
         "",
-        "A *mutant* is the reference with one small mistake in one stub (`course/mutate.py` lists the operators). It is killed if",
+        "A *mutant* is the reference with one small mistake in one stub (`course/proving/mutate.py` lists the operators). It is killed if",
         "the stub's own tests reject it on the one random seed that a learner gets. *Equivalent* ones, which no test could tell,",
         "are marked with a reason beside the tests and do not count. The bar: "
         f"{BAR:.0%} killed in every unit, at most {MARKED:.0%} marked.",

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from course.catalogue import Unit
-from course.load import answer_source, forget, impl_from, module_from_source, read_notebook
+from course.checking.load import answer_source, forget, impl_from, module_from_source, read_notebook
+from course.checking.runner import load_suite, run, stub_status
 from course.notebook import brief, report
-from course.runner import load_suite, run, stub_status
-from course.source import Answer, AnswerError
+from course.units.catalogue import Unit
+from course.units.source import Answer, AnswerError
 
 
 def judge_notebook(
