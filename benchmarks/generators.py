@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from course.authoring import measurements
 from course.checking.load import reference_module
 from course.media.convert import given, system
 from course.paths import root
@@ -136,7 +137,7 @@ def main() -> None:
             if options.write:
                 records.record_throughput(unit, options.device, cpu, rates)
         if options.write:
-            records.write_pages(root())
+            measurements.write_pages(root())
 
 
 if __name__ == "__main__":

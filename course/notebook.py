@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from course.checking.load import impl_from, reference_module
-from course.checking.runner import Suite, Verdict, load_suite, run, stub_status
+from course.checking.runner import Suite, load_suite, run, stub_status
+from course.checking.verdicts import report
 from course.errors import CourseError
 from course.studying.progress import record_check
 from course.studying.state import Store
 from course.units.catalogue import Unit, find_unit
 from course.units.source import owner
-
-MARKS = {"passed": "✓", "failed": "✗", "broken": "✗", "todo": "○", "blocked": "○"}
 
 
 class NotYet(Exception):
@@ -76,40 +75,3 @@ def show(unit: str) -> None:
     from course.media.showcase import show as carry_out
 
     carry_out(unit)
-
-
-def report(verdicts: list[Verdict], stubs: tuple[str, ...], *, replay: str = "check") -> str:
-    """The verdicts as text, stub by stub: the same text for the same verdicts, without timings or addresses."""
-    lines: list[str] = []
-    for stub in stubs:
-        own = [verdict for verdict in verdicts if stub in verdict.case.stubs]
-        good = sum(verdict.status == "passed" for verdict in own)
-        todo = all(verdict.status in ("todo", "blocked") for verdict in own)
-        lines.append(f"{stub}: " + ("not written yet" if todo and own else f"{good} of {len(own)} checks pass"))
-        if todo and own and not any(verdict.status == "blocked" for verdict in own):
-            continue
-        for verdict in own:
-            lines.append(f"  {MARKS[verdict.status]} {verdict.case.title}")
-            if verdict.status in ("passed", "todo"):
-                continue
-            lines.append(f"      {verdict.message}")
-            if verdict.line:
-                lines.append(f"      {verdict.line}")
-            if verdict.hint:
-                lines.append(f"      likely cause: {verdict.hint}")
-        failed = next((verdict for verdict in own if verdict.status in ("failed", "broken")), None)
-        if failed and replay == "check":
-            lines.append(f'    the same questions again: check("{stub}", seed={failed.seed})')
-        elif failed:
-            lines.append(f"    the same questions again: {replay} --seed {failed.seed}")
-    return "\n".join(lines)
-
-
-def brief(verdicts: list[Verdict], stubs: tuple[str, ...]) -> str:
-    """One line a stub: its mark, and the first thing that is wrong with it."""
-    lines = []
-    for stub in stubs:
-        own = [verdict for verdict in verdicts if stub in verdict.case.stubs]
-        first = next((verdict for verdict in own if verdict.status != "passed"), None)
-        lines.append(f"  {MARKS[first.status]} {stub}: {first.hint or first.message}" if first else f"  {MARKS['passed']} {stub}")
-    return "\n".join(lines)

@@ -13,10 +13,11 @@ import matplotlib
 import pytest
 import torch
 
-from course.checking.load import answer_source, impl_from, module_from_source, read_notebook, reference_impl
+from course.checking.load import impl_from, module_from_source, reference_impl
 from course.checking.runner import fresh_seed
 from course.testing import Draw
 from course.units.catalogue import Unit, exercises
+from course.units.notebooks import answer_source, read_notebook
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parent.parent

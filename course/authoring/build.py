@@ -14,12 +14,12 @@ from typing import Any
 
 import nbformat
 
+from course.authoring import measurements
 from course.authoring.lint import lint_text
 from course.authoring.markdown import table
 from course.checking.runner import load_suite
 from course.errors import CourseError, at
 from course.paths import write_atomic
-from course.proving import records
 from course.units.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
 from course.units.source import Segment, cut_holes, find_definition, fingerprint, import_closure, owner, parse_module
 
@@ -371,7 +371,7 @@ def generated_texts(root: Path, units: list[Unit]) -> dict[Path, str]:
             texts[unit.notebook] = to_json(compose(unit, solved=False))
         for language, page in unit.pages.items():
             texts[page.path] = with_links(page.path.read_text(encoding="utf-8"), page_links(unit, language))
-    texts |= records.pages(root, units)
+    texts |= measurements.pages(root, units)
     for language, readme in (("en", root / "README.md"), ("zh", root / "README.zh.md")):
         texts[readme] = between(readme.read_text(encoding="utf-8"), "index", readme_index(units, language), readme)
     return texts

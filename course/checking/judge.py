@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from course.checking.load import answer_source, forget, impl_from, module_from_source, read_notebook
+from course.checking.load import forget, impl_from, module_from_source
 from course.checking.runner import load_suite, run, stub_status
-from course.notebook import brief, report
+from course.checking.verdicts import brief, report
 from course.units.catalogue import Unit
+from course.units.notebooks import answer_source, read_notebook
 from course.units.source import Answer, AnswerError
 
 

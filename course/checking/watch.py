@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from course.checking.judge import judge_answer
-from course.checking.load import answer_source, read_notebook, reference_module
+from course.checking.load import reference_module
 from course.checking.runner import fresh_seed, load_suite
 from course.units.catalogue import Unit
+from course.units.notebooks import answer_source, read_notebook
 from course.units.source import Answer, AnswerError, Definition, find_definition, owner
 
 PAUSE = 0.05  # seconds between two looks at a file

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from course.checking.impl import Impl
-from course.checking.load import answer_source, notebook_cells, reference_module
+from course.checking.load import reference_module
 from course.checking.runner import Verdict, load_suite, run_case, stub_status
 from course.grading.feedback import re_execute
 from course.grading.journal import Row
@@ -23,6 +23,7 @@ from course.grading.submissions import Refused, Submission, safe
 from course.sandbox.client import IsolationError, Session, SessionError, Zygote
 from course.sandbox.terms import Limits
 from course.units.catalogue import Unit
+from course.units.notebooks import answer_source, notebook_cells
 from course.units.source import Answer, AnswerError, import_closure
 from course.wire import ImplementationError
 

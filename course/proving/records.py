@@ -1,30 +1,23 @@
-"""What audits, gates and benchmarks of generators found, kept per unit in `benchmarks/records/` and shown as three tables.
+"""What audits, gates and benchmarks of generators found, kept per unit in `benchmarks/records/`.
 
-A record is made by `aigc audit UNIT --write`, `aigc gate UNIT --write` or `python -m benchmarks.generators UNIT --write`; the
-tables, `benchmarks/audit.md`, `gates.md` and `generators.md`, are generated from all of them by a build.
+A record is made by `aigc audit UNIT --write`, `aigc gate UNIT --write` or `python -m benchmarks.generators UNIT --write`.
 """
 
 import json
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course.authoring.markdown import table
 from course.errors import at
 from course.paths import write_atomic
-from course.units.catalogue import Unit, find_units
+from course.units.catalogue import Unit
 from course.units.source import fingerprint, import_closure
 
 if TYPE_CHECKING:  # an audit takes its bar from here, and both import torch, which the tables do not need
     from course.proving.audit import Acceptance, UnitAudit
     from course.proving.gate import Outcome
-
-BAR, MARKED = 0.98, 0.03  # share of mutants that must be killed, and share that may be marked as equivalent
-SEEDS_OF_A_FAKE = 20
-
-CHANGED = "†"
 
 
 def record_path(unit: Unit) -> Path:
@@ -44,7 +37,7 @@ def read_record(unit: Unit) -> dict[str, Any]:
     return record
 
 
-def _sources(unit: Unit, kind: str) -> str:
+def sources(unit: Unit, kind: str) -> str:
     """Fingerprint of what a record comes from; a gate has nothing to do with the tests."""
     return fingerprint([*import_closure(unit.module, unit.root), *([unit.tests] if kind == "audit" else [])], unit.root)
 
@@ -53,7 +46,7 @@ def _write(unit: Unit, kind: str, found: dict[str, Any]) -> None:
     import torch
 
     made_with = {
-        "sources": _sources(unit, kind),
+        "sources": sources(unit, kind),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.system(),
@@ -123,141 +116,3 @@ def record_budgets(unit: Unit, bounds: dict[str, str], trained: Sequence[Trained
 def record_throughput(unit: Unit, device: str, cpu: float, rates: dict[str, float]) -> None:
     """Keep how many items a second are converted in batches, on the CPU and, as said by the keys of `rates`, on `device`."""
     _write(unit, "throughput", {"device": device, "cpu": cpu, "rates": rates})
-
-
-def _name(unit: Unit, kind: str, found: dict[str, Any]) -> str:
-    """The unit's name, marked if what was recorded is not of the sources as they are now."""
-    return unit.id + ("" if found["sources"] == _sources(unit, kind) else f" {CHANGED}")
-
-
-def _made_with(records: Iterable[dict[str, Any]]) -> str:
-    versions = dict.fromkeys(f"Python {r['python']}, torch {r['torch']}, {r['system']}" for r in records)
-    return "; ".join(versions)
-
-
-def audit_page(units: Sequence[Unit]) -> str:
-    """The Markdown of `benchmarks/audit.md`; empty when nothing is recorded."""
-    kept = [(unit, found) for unit in units if (found := read_record(unit).get("audit"))]
-    if not kept:
-        return ""
-    lines = [
-        "# Audit of the tests",
-        "",
-        "Generated from `benchmarks/records/`, which `aigc audit UNIT --write` makes; do not edit.",
-        f"{_made_with(found for _, found in kept)}.",
-        "",
-        "A *mutant* is the reference with one small mistake in one stub (`course/proving/mutate.py` lists the operators). It is killed if",
-        "the stub's own tests reject it on the one random seed that a learner gets. *Equivalent* ones, which no test could tell,",
-        "are marked with a reason beside the tests and do not count. The bar: "
-        f"{BAR:.0%} killed in every unit, at most {MARKED:.0%} marked.",
-        "*Right but different*: the reference of every stub and each right variant, on as many seeds as said; each fake on "
-        f"{SEEDS_OF_A_FAKE}.",
-        f"{CHANGED}: the unit's module, what it imports, or its tests have changed since.",
-        "",
-    ]
-    counts = ("mutants", "equivalent", "killed")
-    judged = ("variants", "wrongly_rejected", "seeds", "fakes", "wrongly_accepted")
-    rows = []
-    for unit, found in kept:
-        mutants, equivalent, killed = (sum(stub[key] for stub in found["stubs"]) for key in counts)
-        score = f"**{killed / max(1, mutants - equivalent):.1%}**"
-        cells = [_name(unit, "audit", found), mutants, f"{equivalent} ({found['marks']:.1%})", killed, score]
-        rows.append(cells + [found.get(key, "—") for key in judged])
-    figures = [*counts, "score", "right variants", "wrongly rejected", "seeds", "fakes", "wrongly accepted"]
-    lines += table(["unit", *figures], rows, right=figures)
-    for unit, found in kept:
-        lines += ["", f"## {unit.id}", "", f"Seed {found['seed']}, {found['processor_seconds']} processor seconds.", ""]
-        rows = [[f"`{stub['stub']}`", *(stub[key] for key in counts), f"{stub['score']:.1%}"] for stub in found["stubs"]]
-        lines += table(["stub", *counts, "score"], rows, right=figures)
-    return "\n".join(lines) + "\n"
-
-
-def gate_page(units: Sequence[Unit]) -> str:
-    """The Markdown of `benchmarks/gates.md`; empty when nothing is recorded."""
-    kept = [(unit, found) for unit in units if (found := read_record(unit).get("gate"))]
-    if not kept:
-        return ""
-    lines = [
-        "# Outcome gates",
-        "",
-        "Generated from `benchmarks/records/`, which `aigc gate UNIT --write` makes; do not edit.",
-        f"{_made_with(found for _, found in kept)}.",
-        "",
-        "Every system is trained on several seeds and measured on data that neither it nor the judges have seen. *Baseline* is a",
-        "trivial answer to the same question, *ceiling* what the judge says of real data. CPU seconds are those of training.",
-        f"{CHANGED}: the unit's module, or what it imports, has changed since.",
-        "",
-    ]
-    rows = []
-    for unit, found in kept:
-        name, seconds = _name(unit, "gate", found), ", ".join(f"{s:.0f}" for s in found["seconds"])
-        if found["device"] != "cpu":
-            seconds += f" ({found['device']})"
-        for gate in found["gates"]:
-            beside = ["—" if gate[key] is None else f"{gate[key]:.4g}" for key in ("baseline", "ceiling")]
-            values = ", ".join(f"{value:.4g}" for value in gate["values"])
-            rows.append([name, f"`{gate['metric']}`", gate["bound"], values, *beside, seconds])
-            name = seconds = ""
-    header = ["unit", "figure", "gate", "by seed", "baseline", "ceiling", "CPU s"]
-    lines += table(header, rows, right=("baseline", "ceiling"))
-    for unit, found in kept:
-        rows = [[f"`{key}`", ", ".join(f"{v:.4g}" for v in values)] for key, values in found["figures"].items()]
-        lines += ["", f"## {unit.id}", "", *table(["figure", "by seed"], rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _budget_rows(kept: Sequence[tuple[Unit, dict[str, Any]]]) -> Iterator[list[str]]:
-    for unit, found in kept:
-        trained = [Trained(**one) for one in found["trained"]]
-        held = next((f"≤ {one.seconds:.0f}" for one in trained if all(one.holds.values())), "—")
-        first = [_name(unit, "budgets", found), held, f"{1000 * found['latency']:.0f} ms"]
-        for metric, bound in found["bounds"].items():
-            values = [f"{one.values[metric]:.4g}" + ("" if one.holds[metric] else " ✗") for one in trained]
-            yield [first[0], f"`{metric}`", bound, *values, *first[1:]]
-            first = ["", "", ""]
-
-
-def generators_page(units: Sequence[Unit]) -> str:
-    """The Markdown of `benchmarks/generators.md`; empty when nothing is recorded."""
-    kept = [(unit, found) for unit in units if (found := read_record(unit).get("budgets"))]
-    fast = [(unit, found) for unit in units if (found := read_record(unit).get("throughput"))]
-    if not kept and not fast:
-        return ""
-    lines = [
-        "# What a CPU second buys",
-        "",
-        "Generated from `benchmarks/records/`, which `python -m benchmarks.generators UNIT --write` makes; do not edit.",
-        f"{_made_with(found for _, found in [*kept, *fast])}.",
-        "",
-        "A converter is trained for about so many CPU seconds on one thread, on seed 0; its schedules fit the steps that this allows.",
-        "*To the gate*: the seconds of the first run that holds all of its gates. *One item*: to convert it, warm, on the CPU.",
-        f"✗: misses its gate. {CHANGED}: the unit's module, or what it imports, has changed since.",
-    ]
-    budgets = sorted({one["budget"] for _, found in kept for one in found["trained"]})
-    if kept:
-        header = ["unit", "figure", "gate", *(f"{budget:g} CPU s" for budget in budgets), "to the gate", "one item"]
-        lines += ["", *table(header, _budget_rows(kept))]
-    if fast:
-        ways = list(dict.fromkeys(way for _, found in fast for way in found["rates"]))
-        rows = [
-            [_name(unit, "throughput", found), f"{found['cpu']:.0f}", found["device"]]
-            + [f"{found['rates'][way]:.0f} ({found['rates'][way] / found['cpu']:.1f}×)" for way in ways]
-            for unit, found in fast
-        ]
-        lines += ["", "Items converted in a second, in batches, and how many times as many as on the CPU:", ""]
-        lines += table(["unit", "CPU", "device", *ways], rows)
-    return "\n".join(lines) + "\n"
-
-
-def pages(root: Path, units: Sequence[Unit]) -> dict[Path, str]:
-    """The tables that records are shown in; those without any are left out."""
-    folder = root / "benchmarks"
-    makers = {"audit.md": audit_page, "gates.md": gate_page, "generators.md": generators_page}
-    texts = {folder / name: make(units) for name, make in makers.items()}
-    return {path: text for path, text in texts.items() if text}
-
-
-def write_pages(root: Path) -> None:
-    """Bring the tables up to date."""
-    for path, text in pages(root, find_units(root)).items():
-        write_atomic(path, text)

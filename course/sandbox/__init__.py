@@ -1,5 +1,5 @@
-"""The isolation layer of the grader: a stranger's code runs in a sandboxed child, and only bytes come back.
+"""The isolation layer of the grader: a stranger's code runs in a sandboxed child, and only bytes come back. `client` is the trusted side;
+`boot`, `zygote`, `worker`, `isolation`, `seccomp` and `codec` (with `course.wire`) are sent as text to the untrusted side.
 
-`client` is the trusted side. `boot`, `zygote`, `worker`, `isolation`, `seccomp` and `codec` (with `course.wire`) are sent as text to the
-untrusted side, so that nothing of the course lies on a disk that it can see.
+Never lays anything of the course on a disk that a child can see, and never believes what a child says.
 """

@@ -8,6 +8,7 @@ from course import paths
 from course.authoring.build import compose, fill, to_json
 from course.checking.judge import judge_notebook
 from course.checking.load import reference_module
+from course.checking.verdicts import NAMES, STYLES, overall
 from course.errors import CourseError
 from course.units.catalogue import Unit, exercises
 
@@ -28,8 +29,6 @@ def example_notebook(unit: Unit, name: str) -> Path:
 
 def tour(console: Console) -> None:
     """Check three submissions, draw digits, say what to type next."""
-    from course.cli import NAMES, STYLES, overall
-
     unit = next((u for u in exercises() if (u.root / "tests" / "submissions" / u.id).is_dir()), None)
     if unit is None:
         raise CourseError("there are no example answers: expected a folder tests/submissions/<track>/<unit>")

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from course.errors import CourseError
-from course.proving.audit import Ended, audit_unit, changed_units, difference, forked, variants_accepted
+from course.proving.audit import audit_unit, changed_units, difference, variants_accepted
+from course.proving.forks import Ended, forked
 
 SCALE = """@pytest.mark.stub("total")
 def test_scale(impl, draw):

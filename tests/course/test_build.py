@@ -5,10 +5,11 @@ import nbformat
 import pytest
 
 from course.authoring import build as builder
-from course.checking.load import answer_source, impl_from, module_from_source, read_notebook
+from course.checking.load import impl_from, module_from_source
 from course.checking.runner import load_suite, run
 from course.errors import CourseError
 from course.units.catalogue import exercises, find_unit, find_units
+from course.units.notebooks import answer_source, read_notebook
 
 
 def change(path, old, new):

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from toy_course import write_work
 
-from course import cli
 from course.authoring.build import compose, fill
+from course.cli import practise
 from course.notebook import Checker, NotYet
 from course.studying.cards import answer, card_id, flashcards
 from course.studying.progress import steps, survey
@@ -57,7 +57,7 @@ def test_solution_is_shown_only_after_an_attempt(aigc, built, unit, store):
 
 def test_solution_has_colours_on_a_terminal(aigc, built, monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(cli, "console", Console(file=screen, force_terminal=True, width=80, color_system="standard"))
+    monkeypatch.setattr(practise, "console", Console(file=screen, force_terminal=True, width=80, color_system="standard"))
     assert aigc("solution", "sums", "--give-up")[0] == 0
     assert "\x1b[" in screen.getvalue()
 
@@ -214,7 +214,7 @@ def test_status_counts_by_track(aigc, built, concept, unit, store):
 
 def test_the_dashboard_does_not_wait_for_torch(built, unit):
     write_work(unit, fill(compose(unit, solved=False), RIGHT))
-    program = "import sys; from course import cli; cli.dashboard(); sys.exit('torch' in sys.modules)"
+    program = "import sys; from course.cli import study; study.dashboard(); sys.exit('torch' in sys.modules)"
     env = {**os.environ, "AIGC_ROOT": str(built)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
     assert done.returncode == 0, "`aigc` must answer at once, and torch takes seconds to import\n" + done.stderr
@@ -222,6 +222,6 @@ def test_the_dashboard_does_not_wait_for_torch(built, unit):
 
 def test_open_is_lab_for_one_unit(aigc, concept, monkeypatch):
     opened = []
-    monkeypatch.setattr(cli, "lab", opened.append)
+    monkeypatch.setattr(practise, "lab", opened.append)
     assert aigc("open", "sums")[0] == 0
     assert opened == ["sums"]

@@ -26,7 +26,7 @@ from course.site.pages import LANGUAGES, build_site
 from course.studying.cards import SCHEDULER, flashcards
 from course.units.catalogue import find_units
 
-ASSETS = Path(site_module.__file__).parent / "assets"
+ASSETS = site_module.ASSETS
 
 
 class Page(HTMLParser):

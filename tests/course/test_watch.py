@@ -7,10 +7,10 @@ import time
 import pytest
 from toy_course import write_work
 
-from course import cli
 from course.authoring.build import compose, fill, to_json
 from course.checking import watch as watcher
 from course.checking.watch import Watched, fingerprints, watch
+from course.units.catalogue import find_unit
 from course.units.source import read_answer
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
@@ -173,7 +173,7 @@ def test_usage_errors_are_one_line(aigc, built, arguments, expected):
 
 def test_a_save_gets_its_verdict_and_an_interrupt_ends_quietly(root, store, tmp_path):
     pexpect = pytest.importorskip("pexpect")
-    unit = cli.find_unit("image/vae", root)
+    unit = find_unit("image/vae", root)
     path = tmp_path / "vae.ipynb"
     exercise = compose(unit, solved=False)
     path.write_text(to_json(exercise), encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What the groups of commands share: where they print, the options that several take, a question to the person."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from course import paths
+from course.errors import CourseError
+from course.units.catalogue import Unit
+
+USAGE, FAILED = 2, 1
+
+
+UnitName = Annotated[str, typer.Argument(help="A unit's id, such as image/vae, or its last part where that is enough.")]
+
+
+class Language(enum.StrEnum):
+    """The languages of the pages."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+Lang = Annotated[Language, typer.Option(envvar="AIGC_LANG", help="en or zh.")]
+
+
+console = Console()
+
+
+errors = Console(stderr=True)
+
+
+def confirm(question: str, option: str) -> bool:
+    """Ask on the terminal; anything but y or yes is no. Raises CourseError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise CourseError(f"this asks first ({question}), but the input is no terminal; add {option} to say so beforehand")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        console.print()
+        return False
+
+
+def choose_track(units: list[Unit], track: str | None) -> list[Unit]:
+    """The units of a track, or all. Raises CourseError that names the tracks."""
+    tracks = dict.fromkeys(unit.track for unit in units)
+    if track is not None and track not in tracks:
+        raise CourseError(f"there is no track {track!r}; tracks are: {', '.join(tracks)}")
+    return [unit for unit in units if track in (None, unit.track)]
+
+
+def work_copy(unit: Unit) -> Path:
+    """The learner's copy of an exercise, made on first use; an existing one is never touched."""
+    if not unit.notebook.is_file():
+        raise CourseError(f"{unit.describe()['notebook']} does not exist; run `aigc build`")
+    if not unit.work.exists():
+        paths.write_atomic(unit.work, unit.notebook.read_bytes())
+        console.print(f"made your copy: {unit.work.relative_to(unit.root)}", markup=False, highlight=False)
+    return unit.work
