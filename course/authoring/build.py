@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ import nbformat
 from course.authoring import measurements
 from course.authoring.lint import lint_text
 from course.authoring.markdown import table
+from course.authoring.slim import slim
 from course.checking.runner import load_suite
 from course.errors import CourseError, at
 from course.paths import write_atomic
+from course.proving import records
 from course.units.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
-from course.units.source import Segment, cut_holes, find_definition, fingerprint, import_closure, owner, parse_module
+from course.units.dependencies import hash_of
+from course.units.source import Segment, cut_holes, find_definition, owner, parse_module
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 HINTS_PER_STUB = 3
@@ -223,17 +227,11 @@ def fill(notebook: dict[str, Any], source: str) -> dict[str, Any]:
     return filled
 
 
-def sources(unit: Unit) -> list[Path]:
-    """Everything that a solution's outputs come from: the module, what it imports, the tests, and the weights that it shows."""
-    kept = unit.root / "reference_impl" / "weights" / f"{unit.id}.safetensors"
-    shown = [kept] if unit.track == "convert" and kept.is_file() else []
-    return [*import_closure(unit.module, unit.root), unit.tests, *shown]
-
-
 def stale_solution(unit: Unit) -> str:
     """Why the solution on disk is not what the sources say, in words; empty when it is."""
     try:
-        existing = json.loads(unit.solution.read_text(encoding="utf-8"))
+        content = unit.solution.read_bytes()
+        existing = json.loads(content)
     except FileNotFoundError:
         return "is missing"
     except ValueError:
@@ -245,17 +243,32 @@ def stale_solution(unit: Unit) -> str:
 
     if authored(existing) != authored(expected):
         return "differs from the module"
-    if existing["metadata"].get("aigc", {}).get("sources") != fingerprint(sources(unit), unit.root):
-        return "was executed with other sources than these"
+    record = records.read_record(unit)
+    standing = records.standing(unit, "solution", record)
+    if not standing.stands:
+        return str(standing).removeprefix("solution: ").partition(";")[0]
+    if record["solution"].get("file") != hash_of(content):
+        return "is not the file that was executed"
     outputs = [output for cell in existing["cells"] for output in cell.get("outputs", [])]
     if any(output["output_type"] == "error" for output in outputs) or not outputs:
         return "has no outputs, or an error among them"
     return ""
 
 
-def execute(unit: Unit, timeout: int = 600) -> str:
-    """The solved notebook, executed in a fresh kernel of this interpreter, as it is written to disk."""
+@dataclass(frozen=True)
+class Executed:
+    """A solution as it is written to disk, and the CPU seconds that all of it and its demo took, on one core."""
+
+    text: str
+    seconds: float
+    demo_seconds: float
+
+
+def execute(unit: Unit, timeout: int = 600) -> Executed:
+    """Execute the solved notebook in a fresh kernel of this interpreter. Raises CourseError naming the module if a cell fails."""
+    import psutil
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
@@ -264,26 +277,42 @@ def execute(unit: Unit, timeout: int = 600) -> str:
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             return KernelSpec(argv=argv, display_name=KERNEL["display_name"], language="python")
 
-    notebook = compose(unit, solved=True)
-    notebook["metadata"]["aigc"]["sources"] = fingerprint(sources(unit), unit.root)
-    node = nbformat.from_dict(notebook)
-    from jupyter_client.manager import AsyncKernelManager
-
+    node = nbformat.from_dict(compose(unit, solved=True))
     manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
+    clock: dict[str, float] = {}  # cell id -> CPU seconds of the kernel after it
+
+    def used() -> float:
+        times = psutil.Process(manager.provisioner.pid).cpu_times()
+        return float(times.user + times.system)
+
     client = NotebookClient(
-        node, km=manager, timeout=timeout, record_timing=False, resources={"metadata": {"path": str(unit.root)}}
-    )
+        node, km=manager, timeout=timeout, record_timing=False, resources={"metadata": {"path": str(unit.root)}},
+        on_cell_execute=lambda cell, cell_index: clock.update({f"before {cell.id}": used()}),
+        on_cell_executed=lambda cell, cell_index, execute_reply: clock.update({cell.id: used()}),
+    )  # fmt: skip
     try:
-        # The kernel's own log is no output of the notebook; if it dies, nbclient says so.
-        client.execute(env={**os.environ, "AIGC_ROOT": str(unit.root)}, stderr=subprocess.DEVNULL)
+        # One thread, so that seconds are those of one core. The kernel's own log is no output; if it dies, nbclient says so.
+        surroundings = {**os.environ, "AIGC_ROOT": str(unit.root), "OMP_NUM_THREADS": "1"}
+        client.execute(env=surroundings, stderr=subprocess.DEVNULL)
     except CellExecutionError as error:
         raise at(unit.module, f"its solution does not run: {error.ename}: {error.evalue}", unit.root) from None
     for number, cell in enumerate((cell for cell in node.cells if cell.cell_type == "code"), start=1):
         cell.execution_count = number  # nbval takes a cell with outputs and no number for one that was never run
-        cell.outputs = [_quiet(output) for output in cell.outputs if not _is_noise(output)]
+        cell.outputs = [slim(_quiet(output)) for output in cell.outputs if not _is_noise(output)]
     node.metadata.language_info = {"name": "python"}
     nbformat.validate(node)
-    return str(nbformat.writes(node)) + "\n"
+    demo = clock["demo-run"] - clock["before demo-run"] if "demo-run" in clock else 0.0
+    return Executed(str(nbformat.writes(node)) + "\n", max(clock.values()), demo)
+
+
+def write_solution(unit: Unit) -> None:
+    """Execute a solution, write it, and keep in its record what it was executed from and what it took."""
+    made = execute(unit)
+    write_atomic(unit.solution, made.text)
+    content = made.text.encode()
+    records.keep(unit, "solution", {
+        "file": hash_of(content), "bytes": len(content), "seconds": round(made.seconds, 1), "demo_seconds": round(made.demo_seconds, 1),
+    })  # fmt: skip
 
 
 def _is_noise(output: Any) -> bool:
@@ -417,7 +446,7 @@ def build(root: Path, *, report: Callable[[str], None] = lambda _: None) -> list
     for unit in units:
         if not unit.is_concept and (reason := stale_solution(unit)):
             report(f"executing {unit.solution.relative_to(root)} (it {reason})")
-            write_atomic(unit.solution, execute(unit))
+            write_solution(unit)
             changed.append(unit.solution)
     return changed
 

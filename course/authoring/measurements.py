@@ -15,7 +15,7 @@ CHANGED = "†"
 
 def _name(unit: Unit, kind: str, found: dict[str, Any]) -> str:
     """The unit's name, marked if what was recorded is not of the sources as they are now."""
-    return unit.id + ("" if found["sources"] == records.sources(unit, kind) else f" {CHANGED}")
+    return unit.id + (f" {CHANGED}" if records.standing(unit, kind, {kind: found}).state in ("changed", "version") else "")
 
 
 def _made_with(records: Iterable[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from course.cli import author, browse, grade, practise, study, systems
+from course.cli import author, browse, grade, practise, prove, study, systems
 from course.cli.common import USAGE, errors
 from course.errors import CourseError
 
@@ -35,7 +35,14 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "See the systems at work": {"convert": systems.convert, "train": systems.train},
     "Grade": {"grade": grade.grade, "grade-merge": grade.grade_merge},
-    "Make the course": {"build": author.build, "gate": author.gate, "audit": author.audit, "site": author.site},
+    "Make the course": {
+        "build": author.build,
+        "ready": prove.ready,
+        "prove": prove.prove,
+        "gate": prove.gate,
+        "audit": prove.audit,
+        "site": author.site,
+    },
 }
 
 app = typer.Typer(

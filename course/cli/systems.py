@@ -115,7 +115,7 @@ def train(
             if verify:
                 held &= show_comparison(unit, converter.verify(unit, device=device))
             elif ship:
-                say(f"wrote {converter.ship(unit, converter.trained(unit, device, seed), seed, device=device)}")
+                say(f"wrote {converter.ship(unit, converter.trained_weights(unit, device, seed), seed, device=device)}")
             else:
                 converter.train(unit, device=device, seed=seed, say=say)
     except ValueError as error:

@@ -42,10 +42,8 @@ def trained(unit: Unit, device: str, seed: int) -> Any:
 
 def train(unit: Unit, *, device: str = "auto", seed: int = 0, say: Say = lambda _: None) -> None:
     """Train a unit's system with its own settings and keep the weights in the user's folder."""
-    module: Any = reference_module(unit)
     started = time.process_time()
-    made = weights.to_bytes(unit.id, trained(unit, device, seed), module.Config(), seed)
-    write_atomic(weights.own(unit.id), made)
+    write_atomic(weights.own(unit.id), trained_weights(unit, device, seed))
     say(f"{unit.id}: trained in {time.process_time() - started:.0f} CPU s, kept in {weights.own(unit.id)}")
 
 
@@ -110,10 +108,15 @@ def chain(
     return thing
 
 
-def ship(unit: Unit, model: Any, seed: int, *, device: str = "auto") -> Path:
-    """Put a trained model's weights into the course; the file. Raises CourseError if, rounded, they miss a gate or are too large."""
+def trained_weights(unit: Unit, device: str, seed: int) -> bytes:
+    """A unit's system trained with its own settings, as the bytes of a file of weights."""
     module: Any = reference_module(unit)
-    made = weights.to_bytes(unit.id, model, module.Config(), seed)
+    return weights.to_bytes(unit.id, trained(unit, device, seed), module.Config(), seed)
+
+
+def ship(unit: Unit, made: bytes, seed: int, *, device: str = "auto") -> Path:
+    """Put trained weights, as bytes, into the course; the file. Raises CourseError if, rounded, they miss a gate or are too large."""
+    module: Any = reference_module(unit)
     if len(made) > weights.LARGEST:
         raise CourseError(f"{unit.id}: {len(made):,} bytes of weights, and at most {weights.LARGEST:,} come with the course")
     with tempfile.TemporaryDirectory() as folder:  # read back as from the course, beside whatever the user has trained

@@ -199,18 +199,18 @@ def gif(frames: "Sequence[Image]") -> bytes:
     return file.getvalue()
 
 
-def image_bytes(image: "Tensor") -> bytes:
-    """Ink (1, 24, 24) as a PNG, eight times enlarged."""
+def image_bytes(image: "Tensor", scale: int = ENLARGED) -> bytes:
+    """Ink (1, 24, 24) as a PNG, `scale` times enlarged."""
     from PIL import Image
 
-    return png(Image.fromarray(shades(image[None])[0]))
+    return png(Image.fromarray(shades(image[None], scale)[0]))
 
 
-def gif_bytes(video: "Tensor") -> bytes:
-    """Ink (8, 1, 24, 24) as a GIF that pauses on the last frame and starts again."""
+def gif_bytes(video: "Tensor", scale: int = ENLARGED) -> bytes:
+    """Ink (8, 1, 24, 24) as a GIF, `scale` times enlarged, that pauses on the last frame and starts again."""
     from PIL import Image
 
-    frames = [Image.fromarray(frame) for frame in shades(video)]
+    frames = [Image.fromarray(frame) for frame in shades(video, scale)]
     for index, frame in enumerate(frames):  # Pillow would join equal frames into one: a corner differs by one shade
         frame.putpixel((0, 0), int(frame.getpixel((0, 0))) ^ (index & 1))  # type: ignore[arg-type]
     return gif(frames)
@@ -333,12 +333,12 @@ def read(kind: str, source: str, say: Say) -> Any:
     return {"image": read_image, "video": read_video, "speech": read_sound}[kind](Path(source), say)
 
 
-def to_bytes(kind: str, thing: Any, ending: str) -> bytes:
-    """The file of a thing of a kind, by the ending of its name."""
+def to_bytes(kind: str, thing: Any, ending: str, scale: int = ENLARGED) -> bytes:
+    """The file of a thing of a kind, by the ending of its name; PNG and GIF `scale` times enlarged."""
     if kind == "text":
         return f"{thing}\n".encode()
     if kind == "image":
-        return image_bytes(thing)
+        return image_bytes(thing, scale)
     if kind == "speech":
         return sound_bytes(thing)
-    return mp4_bytes(thing) if ending == ".mp4" else gif_bytes(thing)
+    return mp4_bytes(thing) if ending == ".mp4" else gif_bytes(thing, scale)

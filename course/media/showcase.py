@@ -9,6 +9,7 @@ from course.media import files as media
 from course.units.catalogue import find_unit
 
 MIME = {"image": "image/png", "video": "image/gif", "speech": "audio/wav"}
+SCALE = 4  # of 24 pixels: as large as they are shown
 ITEMS = (30, 15, 46, 21)  # of the held-out ones: different digits and places
 
 
@@ -16,7 +17,7 @@ def tile(kind: str, thing: Any) -> str:
     """A thing as HTML that needs no other file: a text, a picture, a looping video, a player."""
     if kind == "text":
         return html.escape(str(thing))
-    data = base64.b64encode(media.to_bytes(kind, thing, media.KINDS[kind][0])).decode()
+    data = base64.b64encode(media.to_bytes(kind, thing, media.KINDS[kind][0], SCALE)).decode()
     source = f"data:{MIME[kind]};base64,{data}"
     if kind == "speech":
         return f'<audio controls preload="metadata" src="{source}" style="width: 220px"></audio>'

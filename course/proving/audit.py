@@ -22,7 +22,7 @@ from course.checking.impl import Impl
 from course.checking.load import impl_from, module_from_source, reference_impl, reference_module, variant_module
 from course.checking.runner import Case, Suite, Verdict, fresh_seed, load_suite, run
 from course.errors import CourseError, at
-from course.proving.bars import BAR, MARKED, SEEDS_OF_A_FAKE
+from course.proving.bars import BAR, MARKED, SEEDS_OF_A_FAKE, SEEDS_OF_A_VARIANT
 from course.proving.forks import Ended, cores, forked, processor_seconds
 from course.proving.mutate import Mutant, mutants
 from course.units.catalogue import Unit
@@ -339,10 +339,16 @@ class Acceptance:
     name: str
     seeds: int
     wrong: tuple[str, ...]  # a message for each seed on which the verdict was not the right one
+    processor_seconds: float = 0.0  # of all of these processes
 
 
 def variants_accepted(
-    unit: Unit, seeds: int = 200, jobs: int | None = None, progress: Report | None = None, *, seed: int | None = None
+    unit: Unit,
+    seeds: int = SEEDS_OF_A_VARIANT,
+    jobs: int | None = None,
+    progress: Report | None = None,
+    *,
+    seed: int | None = None,
 ) -> list[Acceptance]:
     """The reference and every entry of VARIANTS accepted on `seeds` seeds, every entry of FAKES rejected on twenty of them."""
     jobs, first = jobs or cores(), fresh_seed() if seed is None else seed
@@ -357,26 +363,31 @@ def variants_accepted(
     parts = [(row, range(first + at_, first + min(at_ + chunk, row[3]))) for row in rows for at_ in range(0, row[3], chunk)]
     tasks = [_acceptance_task(suite, *row[:3], part) for row, part in parts]
     wrong: dict[tuple[str, str, str], list[str]] = {row[:3]: [] for row in rows}
+    spent: dict[tuple[str, str, str], float] = dict.fromkeys(wrong, 0.0)
     for done, (index, outcome) in enumerate(forked(tasks, [600.0] * len(tasks), jobs), start=1):
         (kind, stub, name, _), part = parts[index]
         if isinstance(outcome, Exception):
             raise outcome
         if isinstance(outcome, Ended):
-            outcome = [f"seeds {part.start} to {part.stop - 1}: {outcome.status}, {outcome.message}"]
-        wrong[kind, stub, name] += outcome
+            outcome = [f"seeds {part.start} to {part.stop - 1}: {outcome.status}, {outcome.message}"], 0.0
+        wrong[kind, stub, name] += outcome[0]
+        spent[kind, stub, name] += outcome[1]
         if progress is not None:
             progress(done, len(parts))
-    return [Acceptance(unit, kind, stub, name, n, tuple(wrong[kind, stub, name])) for kind, stub, name, n in rows]
+    return [
+        Acceptance(unit, kind, stub, name, n, tuple(wrong[kind, stub, name]), spent[kind, stub, name])
+        for kind, stub, name, n in rows
+    ]
 
 
-def _acceptance_task(suite: Suite, kind: str, stub: str, name: str, seeds: range) -> Callable[[], list[str]]:
-    def task() -> list[str]:
+def _acceptance_task(suite: Suite, kind: str, stub: str, name: str, seeds: range) -> Callable[[], tuple[list[str], float]]:
+    def task() -> tuple[list[str], float]:
         if kind == "reference":
             impl = reference_impl(suite.unit)
         else:
             table = suite.variants if kind == "variant" else suite.fakes
             impl = impl_from(variant_module(suite.unit, stub, table[stub][name]), suite.unit)
-        wrong, asked = [], suite
+        wrong, asked, started = [], suite, time.process_time()
         for seed in seeds:
             verdicts = one_by_one(asked, impl, stub, seed)
             last = verdicts[-1].case
@@ -389,7 +400,7 @@ def _acceptance_task(suite: Suite, kind: str, stub: str, name: str, seeds: range
                 wrong.append(f"seed {seed}: accepted")
             elif kind != "fake" and verdicts[-1].status != "passed":
                 wrong.append(f"seed {seed}: {verdicts[-1].case.id}: {verdicts[-1].message}")
-        return wrong
+        return wrong, time.process_time() - started
 
     return task
 

@@ -1,23 +1,51 @@
-"""What audits, gates and benchmarks of generators found, kept per unit in `benchmarks/records/`.
+"""What was proven of a unit, kept in `benchmarks/records/` with the hashes of all that it depends on, and whether that still stands.
 
-A record is made by `aigc audit UNIT --write`, `aigc gate UNIT --write` or `python -m benchmarks.generators UNIT --write`.
+Made by `aigc prove` and its parts (`aigc audit UNIT --write`, `aigc gate UNIT --write`, `aigc build`), and by `python -m
+benchmarks.generators UNIT --write`. A record is believed while every file that it names has the hash that it names. What a unit is
+made of is told from the tools it was proven with: a unit that has changed has to be proven again by whoever changed it; with other
+tools, nothing is believed either, and `make test` asks again what it can afford, but the unit is not at fault.
 """
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course.errors import at
 from course.paths import write_atomic
+from course.units import dependencies
 from course.units.catalogue import Unit
-from course.units.source import fingerprint, import_closure
+from course.units.dependencies import WHOLE, fingerprints, reached
 
-if TYPE_CHECKING:  # an audit takes its bar from here, and both import torch, which the tables do not need
+if TYPE_CHECKING:  # both import torch, which the tables do not need
     from course.proving.audit import Acceptance, UnitAudit
-    from course.proving.gate import Outcome
+    from course.proving.gate import Proof
+
+VERSION = 2  # of the format of a record
+# The definitions of a module that a proof asks, where that is not all of them.
+ASKED = {
+    "gate": ("Config", "train", "evaluate", "GATES", "ABLATIONS", "LEAKS"),
+    "devices": ("Config", "train"),
+    "budgets": ("Config", "train", "evaluate", "GATES", "convert"),
+    "throughput": ("Config", "convert"),
+}
+KINDS = ("audit", "gate", "solution", "devices")  # what is demanded of a unit
+COMMANDS = {
+    "audit": "aigc audit {} --write",
+    "gate": "aigc gate {} --write",
+    "solution": "aigc build",
+    "devices": "aigc prove {} --only devices",
+    "budgets": "python -m benchmarks.generators {} --write",
+    "throughput": "python -m benchmarks.generators {} --write",
+}
+AUDITED_WITH = (
+    "testing", "wire", "checking.impl", "checking.load", "checking.runner", "proving.audit", "proving.bars", "proving.forks",
+    "proving.mutate",
+)  # fmt: skip
+HOUSE = Path(dependencies.__file__).parents[2]  # where the tools lie, wherever the course does
 
 
 def record_path(unit: Unit) -> Path:
@@ -26,29 +54,112 @@ def record_path(unit: Unit) -> Path:
 
 
 def read_record(unit: Unit) -> dict[str, Any]:
-    """The record of a unit: under `audit` and `gate` what was last found; empty if nothing was recorded."""
+    """The record of a unit: by kind of proof what was last found; empty if nothing was recorded."""
     path = record_path(unit)
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise at(path, "is not JSON; delete it, and record the unit again", unit.root) from None
+        raise at(path, f"is not JSON; delete it, and run `aigc prove {unit.id}`", unit.root) from None
+    if not isinstance(record, dict) or not all(isinstance(found, dict) for found in record.values()):
+        raise at(path, f"is no record; delete it, and run `aigc prove {unit.id}`", unit.root)
     return record
 
 
-def sources(unit: Unit, kind: str) -> str:
-    """Fingerprint of what a record comes from; a gate has nothing to do with the tests."""
-    return fingerprint([*import_closure(unit.module, unit.root), *([unit.tests] if kind == "audit" else [])], unit.root)
+def device_tests(root: Path) -> Path:
+    """The tests that every system passes on every device."""
+    return root / "tests" / "reference" / "test_devices.py"
 
 
-def _write(unit: Unit, kind: str, found: dict[str, Any]) -> None:
-    import torch
+def sources(unit: Unit, kind: str) -> dict[str, str]:
+    """The hash of everything that a proof depends on, by path. Those below `course/` are tools, all others what the unit is made of."""
+    roots: dict[Path, Sequence[str]] = {unit.module: (WHOLE,)}
+    if kind in ASKED:
+        defined = dependencies.outline(unit.module, "reference_impl", unit.root).definitions
+        roots = {unit.module: tuple(name for name in ASKED[kind] if name in defined)}
+    if kind in ("audit", "solution"):
+        roots[unit.tests] = (WHOLE,)
+    own = fingerprints(reached(roots, unit.root), unit.root)
+    if kind == "solution":
+        kept = unit.root / "reference_impl" / "weights" / f"{unit.id}.safetensors"
+        own |= dependencies.files([kept] if unit.track == "convert" and kept.is_file() else [], unit.root)
+    if kind == "devices":
+        own |= dependencies.files([path for path in [device_tests(unit.root)] if path.is_file()], unit.root)
+    return own | tools(kind)
+
+
+@lru_cache(maxsize=8)
+def tools(kind: str) -> dict[str, str]:
+    """The hash of the tools that a proof of this kind is made with, by path. For the life of a process: they are loaded by now."""
+    if kind == "gate":
+        return dependencies.files([HOUSE / "course" / "proving" / "gate.py"], HOUSE)
+    if kind != "audit":
+        return {}
+    roots = {HOUSE.joinpath("course", *name.split(".")).with_suffix(".py"): (WHOLE,) for name in AUDITED_WITH}
+    return fingerprints(reached(roots, HOUSE, "course"), HOUSE, "course")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a record of a unit is believed.
+
+    state: `stands`; `missing`; `changed` (what the unit is made of, in `files`); `tools` (only what it was proven with, in
+    `files`); `version` (the record has another format).
+    """
+
+    unit: Unit
+    kind: str
+    state: str
+    files: tuple[str, ...] = ()
+
+    @property
+    def stands(self) -> bool:
+        return self.state == "stands"
+
+    @property
+    def command(self) -> str:
+        """What makes the proof anew."""
+        return COMMANDS[self.kind].format(self.unit.id)
+
+    def __str__(self) -> str:
+        """Why the record is not believed, and what to do; empty if it is."""
+        named = ", ".join(self.files[:3]) + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
+        why = {
+            "stands": "",
+            "missing": "nothing is recorded",
+            "changed": f"recorded before a change of {named}",
+            "tools": f"recorded with other tools ({named})",
+            "version": f"recorded in another format than {VERSION}",
+        }[self.state]
+        return why and f"{self.kind}: {why}; run `{self.command}`"
+
+
+def standing(unit: Unit, kind: str, record: Mapping[str, Any] | None = None) -> Standing:
+    """Whether what is recorded of a unit under `kind` may be believed."""
+    found = (read_record(unit) if record is None else record).get(kind)
+    if found is None:
+        return Standing(unit, kind, "missing")
+    kept = found.get("sources")
+    if found.get("version") != VERSION or not isinstance(kept, dict):
+        return Standing(unit, kind, "version")
+    now = sources(unit, kind)
+    changed = sorted(path for path in kept.keys() | now.keys() if kept.get(path) != now.get(path))
+    own = tuple(path for path in changed if not path.startswith("course/"))
+    if own:
+        return Standing(unit, kind, "changed", own)
+    return Standing(unit, kind, "tools" if changed else "stands", tuple(changed))
+
+
+def keep(unit: Unit, kind: str, found: dict[str, Any]) -> None:
+    """Put what was found into the unit's record, with the hashes of what it depends on and the versions that it was made with."""
+    from importlib.metadata import version
 
     made_with = {
+        "version": VERSION,
         "sources": sources(unit, kind),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "system": platform.system(),
     }
     record = read_record(unit) | {kind: made_with | found}
@@ -59,7 +170,7 @@ def record_audit(made: "UnitAudit", accepted: Sequence["Acceptance"], seeds: int
     """Keep an audit of all mutants, and what it found of right variants and fakes (none: only mutants were made)."""
     found: dict[str, Any] = {
         "seed": made.seed,
-        "processor_seconds": round(made.processor_seconds),
+        "processor_seconds": round(made.processor_seconds + sum(row.processor_seconds for row in accepted)),
         "marks": round(made.marks, 4),
         "stubs": made.rows(),
     }
@@ -72,11 +183,12 @@ def record_audit(made: "UnitAudit", accepted: Sequence["Acceptance"], seeds: int
             "fakes": len(fakes),
             "wrongly_accepted": sum(bool(row.wrong) for row in fakes),
         }
-    _write(made.unit, "audit", found)
+    keep(made.unit, "audit", found)
 
 
-def record_gate(unit: Unit, outcomes: Sequence["Outcome"], device: str) -> None:
-    """Keep the outcomes of a gate on some seeds."""
+def record_gate(proof: "Proof", device: str) -> None:
+    """Keep the outcomes of a gate on some seeds, of its ablations and of its leaks."""
+    outcomes = proof.outcomes
     seeds = {outcome.seed: outcome for outcome in outcomes}
     found = {
         "device": device,
@@ -93,8 +205,22 @@ def record_gate(unit: Unit, outcomes: Sequence["Outcome"], device: str) -> None:
             if gate.seed == next(iter(seeds))
         ],
         "figures": {key: [outcome.figures[key] for outcome in seeds.values()] for key in outcomes[0].figures},
+        "ablations": {
+            name: {
+                "metric": rows[0].metric,
+                "bound": rows[0].bound,
+                "whole": [row.whole for row in rows],
+                "without": [row.without for row in rows],
+                "seconds": [round(row.seconds, 1) for row in rows],
+            }
+            for name, rows in proof.by_ablation().items()
+        },
+        "leaks": {
+            name: {"bound": rows[0].bound, "chance": rows[0].chance, "values": [row.value for row in rows]}
+            for name, rows in proof.by_leak().items()
+        },
     }
-    _write(unit, "gate", found)
+    keep(proof.unit, "gate", found)
 
 
 @dataclass(frozen=True)
@@ -110,9 +236,9 @@ class Trained:
 
 def record_budgets(unit: Unit, bounds: dict[str, str], trained: Sequence[Trained], latency: float) -> None:
     """Keep what several budgets of training came to. bounds: the gates; latency: seconds to convert one item, warm."""
-    _write(unit, "budgets", {"bounds": bounds, "trained": [asdict(one) for one in trained], "latency": round(latency, 4)})
+    keep(unit, "budgets", {"bounds": bounds, "trained": [asdict(one) for one in trained], "latency": round(latency, 4)})
 
 
 def record_throughput(unit: Unit, device: str, cpu: float, rates: dict[str, float]) -> None:
     """Keep how many items a second are converted in batches, on the CPU and, as said by the keys of `rates`, on `device`."""
-    _write(unit, "throughput", {"device": device, "cpu": cpu, "rates": rates})
+    keep(unit, "throughput", {"device": device, "cpu": cpu, "rates": rates})

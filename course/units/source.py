@@ -4,7 +4,6 @@ Nothing here imports or runs what it reads, so it is safe on a stranger's notebo
 """
 
 import ast
-import hashlib
 import io
 import textwrap
 import tokenize
@@ -254,9 +253,8 @@ def graft(module_source: str, stubs: tuple[str, ...], answer: Answer) -> str:
     return "\n\n\n".join([*answer.imports, *parts, *pending]) + "\n"
 
 
-def import_closure(module: Path, root: Path) -> list[Path]:
-    """The files of `reference_impl` that `module` imports, directly or not, itself included, ordered by path."""
-    package = root / "reference_impl"
+def import_closure(module: Path, root: Path, package: str = "reference_impl") -> list[Path]:
+    """The files of `package` that `module` imports, directly or not, itself included, ordered by path."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
@@ -271,7 +269,7 @@ def import_closure(module: Path, root: Path) -> list[Path]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in names:
-                if name.split(".")[0] != package.name:
+                if name.split(".")[0] != package:
                     continue
                 parts = name.split(".")
                 for depth in range(1, len(parts) + 1):
@@ -282,9 +280,12 @@ def import_closure(module: Path, root: Path) -> list[Path]:
     return sorted(found)
 
 
-@lru_cache(maxsize=256)
-def without_prose(source: str) -> str:
-    """Python without comments, docstrings and empty lines. As text: a syntax tree is printed otherwise by each Python."""
+@lru_cache(maxsize=1024)
+def without_prose(source: str, *, keep_lines: bool = False) -> str:
+    """Python without comments, docstrings and empty lines (left empty with `keep_lines`, so that line numbers stay).
+
+    As text: a syntax tree is printed otherwise by each Python.
+    """
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -294,18 +295,7 @@ def without_prose(source: str) -> str:
         if isinstance(node, ast.Module | Definition) and ast.get_docstring(node) is not None:
             first, last = node.body[0].lineno, node.body[0].end_lineno or 0
             lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def fingerprint(paths: Iterable[Path], root: Path) -> str:
-    """Hash of the names and contents of some files, of Python its code alone: what was made from them is stale once it differs."""
-    digest = hashlib.sha256()
-    for path in paths:
-        content = path.read_bytes()
-        if path.suffix == ".py":
-            content = without_prose(content.decode()).encode()
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + content + b"\0")
-    return digest.hexdigest()[:16]
+    return "\n".join(line.rstrip() for line in lines if keep_lines or line.strip())
 
 
 def is_hole(node: Definition, stub: str) -> bool:

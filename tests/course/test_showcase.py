@@ -25,7 +25,7 @@ def contents(shown):
 def test_every_kind_is_shown_without_another_file():
     item = motion.load("test")[0]
     assert showcase.tile("text", "<three> & left") == "&lt;three&gt; &amp; left"
-    assert Image.open(contents(showcase.tile("image", item.image))).size == (192, 192)
+    assert Image.open(contents(showcase.tile("image", item.image))).size == (96, 96)
     assert Image.open(contents(showcase.tile("video", item.video))).n_frames == 8
     sound, rate = soundfile.read(contents(showcase.tile("speech", item.waveform)))
     assert rate == 8000 and len(sound) == len(item.waveform)

@@ -15,6 +15,7 @@ from course.checking.load import reference_impl, reference_module
 from course.checking.runner import load_suite, run
 from course.units.catalogue import exercises
 
+pytestmark = pytest.mark.proven_by("devices")
 UNITS = [unit for unit in exercises() if hasattr(reference_module(unit), "train")]
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -1,0 +1,100 @@
+"""Everything that is demanded of units, proven anew: what does not stand, or all of it. Can be interrupted, and goes on where it was."""
+
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from course.paths import write_atomic
+from course.proving import records
+from course.proving.records import KINDS, Standing
+from course.units.catalogue import Unit
+
+Task = tuple[Unit, str]  # a unit and a kind of proof
+Proof = Callable[[Unit], str]  # makes a proof and records it; what it found, in a line. Raises CourseError if it does not hold
+
+
+def standings(units: Iterable[Unit], kinds: Sequence[str] = KINDS) -> list[Standing]:
+    """Whether each proof of each unit stands."""
+    found = []
+    for unit in units:
+        record = records.read_record(unit)
+        found += [records.standing(unit, kind, record) for kind in kinds]
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which units a test run asks itself, and which it takes from their records: for one kind of proof.
+
+    anew: their record is not believed; sampled: it is, and they are asked all the same, drawn from the seed.
+    """
+
+    kind: str
+    seed: int
+    anew: tuple[Standing, ...]
+    sampled: tuple[Unit, ...]
+    taken: tuple[Unit, ...]
+
+    def asks(self, unit: Unit) -> bool:
+        return unit not in self.taken
+
+    def __str__(self) -> str:
+        """One line for people."""
+        parts = [f"{len(self.taken)} taken from their records"]
+        if self.sampled:
+            parts.append(f"{', '.join(unit.id for unit in self.sampled)} asked again as a sample")
+        if self.anew:
+            named = "; ".join(f"{one.unit.id} ({str(one).partition(': ')[2].partition(';')[0]})" for one in self.anew[:4])
+            parts.append(f"asked anew: {named}" + (f" and {len(self.anew) - 4} more" if len(self.anew) > 4 else ""))
+        return f"{self.kind}: " + ", ".join(parts)
+
+
+def to_ask(units: Sequence[Unit], kind: str, seed: int, sample: int) -> Asked:
+    """What a test run asks itself: every unit whose record is not believed, and `sample` of the others, drawn from `seed`."""
+    found = standings(units, (kind,))
+    believed = [one.unit for one in found if one.stands]
+    sampled = random.Random(f"{seed}:{kind}").sample(believed, min(sample, len(believed)))
+    taken = tuple(unit for unit in believed if unit not in sampled)
+    return Asked(kind, seed, tuple(one for one in found if not one.stands), tuple(sampled), taken)
+
+
+def journal(root: Path) -> Path:
+    """Where a run of `aigc prove --again` keeps what is still to do."""
+    return root / "work" / "proving.json"
+
+
+def pending(root: Path, units: Sequence[Unit], kinds: Sequence[str], *, again: bool) -> tuple[list[Task], int]:
+    """What is to be proven: all that does not stand, or with `again` everything; and how much of that an interrupted run has done."""
+    if not again:
+        return [(one.unit, one.kind) for one in standings(units, kinds) if not one.stands], 0
+    tasks = [(unit, kind) for unit in units for kind in kinds]
+    try:
+        kept = json.loads(journal(root).read_text(encoding="utf-8"))
+        left = {(unit, kind) for unit, kind in kept}
+    except (FileNotFoundError, ValueError, TypeError):
+        return tasks, 0
+    going_on = [(unit, kind) for unit, kind in tasks if (unit.id, kind) in left or not records.standing(unit, kind).stands]
+    return (going_on, len(tasks) - len(going_on)) if going_on else (tasks, 0)
+
+
+def prove(
+    root: Path,
+    tasks: Sequence[Task],
+    proofs: Mapping[str, Proof],
+    *,
+    again: bool,
+    begin: Callable[[Unit, str], object],
+    done: Callable[[Unit, str, str], object],
+) -> None:
+    """Carry out each task by the entry of `proofs` for its kind. With `again`, what is left is kept on the disk until none is."""
+    left = list(tasks)
+    for unit, kind in tasks:
+        if again:
+            write_atomic(journal(root), json.dumps([(one.id, what) for one, what in left]) + "\n")
+        begin(unit, kind)
+        done(unit, kind, proofs[kind](unit))
+        left.remove((unit, kind))
+    if again:
+        journal(root).unlink(missing_ok=True)
