@@ -88,10 +88,51 @@ def gate_page(units: Sequence[Unit]) -> str:
             name = seconds = ""
     header = ["unit", "figure", "gate", "by seed", "baseline", "ceiling", "CPU s"]
     lines += table(header, rows, right=("baseline", "ceiling"))
+    lines += _ablation_lines(kept)
     for unit, found in kept:
         rows = [[f"`{key}`", ", ".join(f"{v:.4g}" for v in values)] for key, values in found["figures"].items()]
         lines += ["", f"## {unit.id}", "", *table(["figure", "by seed"], rows)]
     return "\n".join(lines) + "\n"
+
+
+def _by_seed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _ablation_lines(kept: Sequence[tuple[Unit, dict[str, Any]]]) -> list[str]:
+    """The tables of what was taken away and of what would cheat; nothing where there is none."""
+    lines: list[str] = []
+    contrasts = [
+        [unit.id, name, f"`{row['metric']}`", row["bound"], _by_seed(row["whole"]), _by_seed(row["without"])]
+        for unit, found in kept
+        for name, row in found["ablations"].items()
+    ]
+    if contrasts:
+        lines += [
+            "",
+            "## Ablations",
+            "",
+            "The same system without one of its ideas, trained with the same budget and seeds. The whole must be better by the margin on",
+            "every seed.",
+            "",
+            *table(["unit", "without", "figure", "margin", "whole", "without it"], contrasts),
+        ]
+    shortcuts = [
+        [unit.id, name, row["bound"], _by_seed(row["values"]), f"{row['chance']:.4g}"]
+        for unit, found in kept
+        for name, row in found["leaks"].items()
+    ]
+    if shortcuts:
+        lines += [
+            "",
+            "## Leaks",
+            "",
+            "What a model reaches on held-out data that sees only what must not give the answer away, trained in full; it must stay near",
+            "chance.",
+            "",
+            *table(["unit", "shortcut", "may reach", "by seed", "chance"], shortcuts, right=("chance",)),
+        ]
+    return lines
 
 
 def _budget_rows(kept: Sequence[tuple[Unit, dict[str, Any]]]) -> Iterator[list[str]]:

@@ -77,7 +77,7 @@ def sources(unit: Unit, kind: str) -> dict[str, str]:
     roots: dict[Path, Sequence[str]] = {unit.module: (WHOLE,)}
     if kind in ASKED:
         defined = dependencies.outline(unit.module, "reference_impl", unit.root).definitions
-        roots = {unit.module: tuple(name for name in ASKED[kind] if name in defined)}
+        roots = {unit.module: tuple(name for name in ASKED[kind] if name in defined) or (WHOLE,)}
     if kind in ("audit", "solution"):
         roots[unit.tests] = (WHOLE,)
     own = fingerprints(reached(roots, unit.root), unit.root)

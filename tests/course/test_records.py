@@ -11,7 +11,7 @@ from course.checking.load import reference_module
 from course.errors import CourseError
 from course.proving import bars, records
 from course.proving.audit import Acceptance, StubAudit, UnitAudit
-from course.proving.gate import Outcome
+from course.proving.gate import Outcome, Proof
 from course.proving.mutate import mutants
 from course.units.catalogue import exercises
 
@@ -55,7 +55,7 @@ def test_an_audit_is_kept_and_shown(unit, toy):
 
 def test_a_gate_is_kept_beside_the_audit(unit, toy):
     records.record_audit(audited(unit), [], 200)
-    records.record_gate(unit, list(outcomes(unit)), "cpu")
+    records.record_gate(Proof(unit, tuple(outcomes(unit))), "cpu")
     assert records.read_record(unit).keys() == {"audit", "gate"}
     text = measurements.pages(toy, [unit])[toy / "benchmarks" / "gates.md"]
     assert "| toy/sums | `accuracy` | ≥ 0.8 | 0.9, 0.91 | 0.1 | 0.99 | 20, 21 |" in text
@@ -88,7 +88,7 @@ def test_a_system_that_misses_its_gate_in_every_budget_is_shown_so(unit):
 
 def test_what_has_changed_since_is_marked(unit):
     records.record_audit(audited(unit), [], 200)
-    records.record_gate(unit, list(outcomes(unit)), "cuda")
+    records.record_gate(Proof(unit, tuple(outcomes(unit))), "cuda")
     unit.tests.write_text(unit.tests.read_text() + "# a comment\n")
     assert "| toy/sums |" in measurements.audit_page([unit]), "what is said of the code changes nothing"
     unit.tests.write_text(unit.tests.read_text() + "MORE = 1\n")

@@ -4,10 +4,10 @@ import pytest
 
 from course.errors import CourseError
 from course.units.catalogue import exercises
+from course.units.dependencies import files
 from course.units.source import (
     AnswerError,
     cut_holes,
-    fingerprint,
     graft,
     import_closure,
     module_with_holes,
@@ -195,17 +195,17 @@ class Box:
 def test_a_fingerprint_is_of_the_code_and_not_of_what_is_said_about_it(tmp_path, change, same):
     path = tmp_path / "box.py"
     path.write_text(CODE, encoding="utf-8")
-    before = fingerprint([path], tmp_path)
+    before = files([path], tmp_path)
     assert CODE.count(change[0]) == 1
     path.write_text(CODE.replace(*change), encoding="utf-8")
-    assert (fingerprint([path], tmp_path) == before) == same
+    assert (files([path], tmp_path) == before) == same
 
 
 def test_a_fingerprint_is_of_every_byte_of_another_file_and_of_its_name(tmp_path):
     path, other = tmp_path / "weights.safetensors", tmp_path / "other.safetensors"
     path.write_bytes(b"# 1")
     other.write_bytes(b"# 1")
-    before = fingerprint([path], tmp_path)
-    assert fingerprint([other], tmp_path) != before
+    before = files([path], tmp_path)
+    assert files([other], tmp_path) != before
     path.write_bytes(b"# 2")
-    assert fingerprint([path], tmp_path) != before
+    assert files([path], tmp_path) != before
