@@ -7,7 +7,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: start lab test build gate audit audit-changed clean
+.PHONY: start lab test build prove audit-changed clean
 
 start: $(VENV)/.lab
 	$(BIN)/aigc start
@@ -20,30 +20,27 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/aigc build --check
-	$(BIN)/pytest $(PARALLEL) --dist loadgroup
-	$(BIN)/pytest $(PARALLEL) --dist loadfile --nbval-lax solutions
+	$(BIN)/pytest $(PARALLEL) --dist loadgroup --from-records
 
 build: $(VENV)/.lab
 	$(BIN)/aigc build
 
-gate: $(VENV)/.lab
-	for unit in $$($(BIN)/aigc list --exercises); do $(BIN)/aigc gate $$unit || exit 1; done
+# Everything asked anew, whatever stands in the records: for a release. Interrupted, it goes on where it was.
+prove: $(VENV)/.test
+	$(BIN)/aigc prove --again
 
-audit: $(VENV)/.lab
-	$(BIN)/aigc audit
-
-# What CI audits. Units of which a file differs from the revision AUDIT_BASE: every mutant, and right variants and fakes on ten
-# new seeds. All units, since what they share may have changed, and since a shallow clone or an archive has no such revision:
-# five mutants a stub, at a bar that a lone survivor among so few does not break.
+# What CI audits besides: of units of which a file differs from the revision AUDIT_BASE, every mutant, and right variants and fakes on
+# ten new seeds; and of some units five mutants a stub, at a bar that a lone survivor among so few does not break. At most four units
+# of each, drawn anew on each run, so that it takes no longer the more units there are.
 AUDIT_BASE ?= HEAD~1
 audit-changed: $(VENV)/.lab
 	@if git rev-parse --quiet --verify "$(AUDIT_BASE)^{commit}" > /dev/null 2>&1; then \
-	  echo "audit of the units that differ from $(AUDIT_BASE)"; \
-	  $(BIN)/aigc audit --changed "$(AUDIT_BASE)" --seeds 10; \
+	  echo "audit of units that differ from $(AUDIT_BASE)"; \
+	  $(BIN)/aigc audit --changed "$(AUDIT_BASE)" --seeds 10 --sample-units 4; \
 	else \
 	  echo "git knows no revision $(AUDIT_BASE) here (set AUDIT_BASE to another): only a sample is audited"; \
 	fi
-	$(BIN)/aigc audit --mutants-only --sample 5 --bar 0.9
+	$(BIN)/aigc audit --mutants-only --sample 5 --sample-units 4 --bar 0.9
 
 clean:
 	rm -rf $(VENV)
