@@ -61,10 +61,9 @@ def pytest_configure_node(node):
 
 def units_of(item) -> list[str]:
     """The units that a test is about: its parameter, or the unit whose tests lie in its file."""
-    parameters = getattr(item, "callspec", None)
-    found = [getattr(value, "unit", value) for value in (parameters.params.values() if parameters else ())]
-    found += [value[0].unit for value in (parameters.params.values() if parameters else ()) if isinstance(value, tuple) and value]
-    ids = [unit.id for unit in found if isinstance(unit, Unit)]
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    firsts = [next(iter(value), None) if isinstance(value, tuple) else value for value in parameters]  # (suite, stub, name) too
+    ids = [unit.id for unit in (getattr(first, "unit", first) for first in firsts) if isinstance(unit, Unit)]
     return ids or [unit.id for unit in EXERCISES if unit.tests == item.path]
 
 
