@@ -112,7 +112,7 @@ def alternative(unit: Unit, language: str) -> str:
     if language == "zh":
         text = f"{unit.title_zh}：参考解答最后由 demo() 画出的图"
     else:
-        shown = re.sub(r"^(?:Train briefly; )?(?:show )?", "", demo_says(unit)).rstrip(".")
+        shown = re.sub(r"^(?:Train briefly; )?(?:[Ss]how )?", "", demo_says(unit)).rstrip(".")
         text = f"{unit.title}, finished: {shown}"
     return re.sub(r"[\[\]`$*\\<>]", "", text)
 
