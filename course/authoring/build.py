@@ -302,7 +302,7 @@ def strays(root: Path, units: list[Unit]) -> list[Path]:
     made = [unit for unit in units if not unit.is_concept]
     known = {path for unit in made for path in (unit.notebook, unit.solution, pictures.path(unit))}
     found = [p for folder in ("notebooks", "solutions") for p in (root / folder).rglob("*.ipynb")]
-    found += (root / "questions").glob("*/images/*")
+    found += (root / "questions").glob("*/images/[!.]*")
     return sorted(path for path in found if path not in known and ".ipynb_checkpoints" not in path.parts)
 
 

@@ -1,13 +1,16 @@
 """The pattern of a question page: each rule refuses a page that breaks it, in either language, and takes one that meets it."""
 
+import json
 import re
+import subprocess
+import sys
 
 import pytest
 
 from course.authoring.lint import RULES, complaints, lint
-from course.authoring.pattern import follow_ups, longest_derivation, relations, snippets
+from course.authoring.pattern import Snippet, follow_ups, longest_derivation, relations, snippets
 from course.errors import CourseError
-from course.units.catalogue import Page, find_unit
+from course.units.catalogue import Page, find_unit, find_units
 
 EN, ZH, TESTS, MODULE = (
     "questions/toy/sums.md", "questions/toy/sums.zh.md", "tests/exercises/toy/test_sums.py", "reference_impl/toy/sums.py",
@@ -131,3 +134,54 @@ def test_a_snippet_is_code_then_output_then_the_remedy():
         "### A\n```text\nout\n```\n```python\ncode\n```\nremedy\n",
     ):
         assert snippets(spoilt) == [], spoilt
+
+
+# All snippets in one process, each with names and a random state of its own: torch is imported once.
+RUNNER = """
+import contextlib, io, json, sys, traceback, torch
+printed = []
+for code in json.load(sys.stdin):
+    torch.manual_seed(0)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
+        except Exception as error:
+            print(traceback.format_exception_only(error)[-1].strip())
+    printed.append(out.getvalue())
+json.dump(printed, sys.stdout)
+"""
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def printed_otherwise(found):
+    """What each of `found` prints that does not print what it says, numbers within a tolerance: another machine rounds otherwise."""
+    codes = json.dumps([one.code for one in found])
+    ran = subprocess.run(
+        [sys.executable, "-c", RUNNER], input=codes, capture_output=True, text=True, encoding="utf-8", timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    wrong = []
+    for one, printed in zip(found, json.loads(ran.stdout), strict=True):
+        said, done = (" ".join(text.split()) for text in (one.printed, printed))
+        numbers = [[float(number) for number in NUMBER.findall(text)] for text in (said, done)]
+        if NUMBER.sub("0", said) != NUMBER.sub("0", done) or numbers[1] != pytest.approx(numbers[0], rel=1e-2, abs=1e-4):
+            wrong.append((one.code, one.printed, printed))
+    return wrong
+
+
+def test_a_snippet_that_prints_something_else_is_found():
+    right = [
+        Snippet("print(1 / 3, 'a')", "0.3333  a\n"),
+        Snippet("import torch\ntorch.ones(2) @ torch.ones(3)", "RuntimeError: x"),
+    ]
+    assert [row[:2] for row in printed_otherwise(right)] == [(right[1].code, right[1].printed)]
+    assert "inconsistent tensor size" in printed_otherwise(right)[0][2], "of an exception its last line"
+    for said in ("0.4 a", "0.3333 b", "a", "0.3333 a 1"):
+        assert printed_otherwise([Snippet(right[0].code, said)]), said
+
+
+def test_every_pitfall_of_the_course_prints_what_it_says(root):
+    pages = [page for unit in find_units(root) for page in unit.pages.values()]
+    found = list(dict.fromkeys(one for page in pages for one in snippets(page.sections["pitfalls"])))
+    assert printed_otherwise(found) == []
