@@ -15,99 +15,18 @@ from typing import Any
 
 import nbformat
 
-from course.authoring import measurements
-from course.authoring.lint import lint_text
+from course.authoring import measurements, pictures
+from course.authoring.lint import lint_course
 from course.authoring.markdown import table
 from course.authoring.slim import slim
-from course.checking.runner import load_suite
 from course.errors import CourseError, at
 from course.paths import write_atomic
 from course.proving import records
-from course.units.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units
+from course.units.catalogue import TRACKS_ZH, Unit, find_units
 from course.units.dependencies import hash_of
 from course.units.source import Segment, cut_holes, find_definition, owner, parse_module
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-HINTS_PER_STUB = 3
-
-
-def lint(unit: Unit) -> None:
-    """Refuse a unit whose authored files do not fit together. Raises CourseError that names the file."""
-    for language, page in enumerate(unit.pages.values()):
-        for key, headings in SECTIONS.items():
-            if key == "hints" and unit.is_concept:
-                continue
-            if not page.sections.get(key):
-                raise at(page.path, f"section '## {headings[language]}' is missing or empty", unit.root)
-        for stub in unit.stubs:
-            if len(page.hints.get(stub, [])) != HINTS_PER_STUB:
-                count = len(page.hints.get(stub, []))
-                raise at(page.path, f"needs {HINTS_PER_STUB} numbered hints under '### {stub}', has {count}", unit.root)
-        for name in page.hints.keys() - set(unit.stubs):
-            raise at(page.path, f"has hints for {name!r}, which is no stub", unit.root)
-        paragraphs = [part for part in re.split(r"\n\s*\n", page.sections.get("cards", "")) if part.strip()]
-        if len(page.cards) != len(paragraphs):
-            raise at(page.path, "every paragraph of the flashcards reads '**front** back'; one does not", unit.root)
-        if len(page.cards) != len(unit.pages["en"].cards):
-            raise at(page.path, f"has {len(page.cards)} flashcards, the other language {len(unit.pages['en'].cards)}", unit.root)
-        lint_links(page.path, unit.root)
-    if not unit.is_concept:
-        lint_code(unit)
-    lint_text(unit)
-
-
-def lint_code(unit: Unit) -> None:
-    """Refuse a module or tests that do not fit the question. Raises CourseError that names the file."""
-    if not unit.module.is_file():
-        raise at(unit.question, f"names stubs, but {unit.describe()['module']} does not exist", unit.root)
-    source = unit.module.read_text(encoding="utf-8")
-    docstring, _ = parse_module(source)
-    if not docstring.startswith("# "):
-        raise at(unit.module, "must begin with a Markdown docstring under a '# ' title", unit.root)
-    try:
-        cut_holes(source, unit.stubs)
-    except CourseError as error:
-        raise at(unit.module, str(error), unit.root) from None
-    for target in (f"../../questions/{unit.id}.md", f"../../notebooks/{unit.id}.ipynb", f"../../solutions/{unit.id}.ipynb"):
-        if f"({target})" not in docstring:
-            raise at(unit.module, f"the docstring does not link to {target}", unit.root)
-    suite = load_suite(unit)
-    fakes = sum(len(table) for table in suite.fakes.values())
-    if fakes < 6:
-        raise at(unit.tests, f"needs at least 6 wrong implementations in FAKES, has {fakes}", unit.root)
-
-
-def lint_links(path: Path, root: Path) -> None:
-    """Every relative link of a Markdown file must lead to a file. Raises CourseError on the first that does not."""
-    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
-        if "://" in target or target.startswith("mailto:"):
-            continue
-        if not (path.parent / target).exists() and not _will_exist(path.parent / target, root):
-            raise at(path, f"link to {target}, which does not exist", root)
-
-
-def _will_exist(path: Path, root: Path) -> bool:
-    """Whether a missing file is one that the builder makes."""
-    try:
-        parts = path.resolve().relative_to(root.resolve()).with_suffix("").parts
-    except ValueError:
-        return False
-    return parts[0] in ("notebooks", "solutions") and (root / "questions" / Path(*parts[1:])).with_suffix(".md").is_file()
-
-
-def lint_orphans(root: Path, units: list[Unit]) -> None:
-    """A module without a question, or a translation without its original, is an error that names the file."""
-    known = {unit.module for unit in units}
-    for module in sorted((root / "reference_impl").glob("*/*.py")):
-        if module.name != "__init__.py" and module.parent.name != "data" and module not in known:
-            raise at(module, f"has no question: write questions/{module.parent.name}/{module.stem}.md", root)
-    for page in sorted((root / "questions").glob("*/*.zh.md")):
-        if not page.with_name(page.name.replace(".zh.md", ".md")).is_file():
-            raise at(page, "is a translation of no question", root)
-    for tests in sorted((root / "tests" / "exercises").glob("*/test_*.py")):
-        if not any(unit.tests == tests for unit in units):
-            raise at(tests, "tests no unit: there is no question of that name", root)
 
 
 # --- notebooks ---------------------------------------------------------------------------------------------------------
@@ -399,7 +318,8 @@ def generated_texts(root: Path, units: list[Unit]) -> dict[Path, str]:
         if not unit.is_concept:
             texts[unit.notebook] = to_json(compose(unit, solved=False))
         for language, page in unit.pages.items():
-            texts[page.path] = with_links(page.path.read_text(encoding="utf-8"), page_links(unit, language))
+            text = with_links(page.path.read_text(encoding="utf-8"), page_links(unit, language))
+            texts[page.path] = text if unit.is_concept else pictures.embed(text, unit, language)
     texts |= measurements.pages(root, units)
     for language, readme in (("en", root / "README.md"), ("zh", root / "README.zh.md")):
         texts[readme] = between(readme.read_text(encoding="utf-8"), "index", readme_index(units, language), readme)
@@ -407,47 +327,49 @@ def generated_texts(root: Path, units: list[Unit]) -> dict[Path, str]:
 
 
 def strays(root: Path, units: list[Unit]) -> list[Path]:
-    """Generated notebooks that belong to no unit."""
-    known = {unit.notebook for unit in units} | {unit.solution for unit in units}
+    """Generated notebooks and pictures that belong to no unit."""
+    made = [unit for unit in units if not unit.is_concept]
+    known = {path for unit in made for path in (unit.notebook, unit.solution, pictures.path(unit))}
     found = [p for folder in ("notebooks", "solutions") for p in (root / folder).rglob("*.ipynb")]
+    found += (root / "questions").glob("*/images/[!.]*")
     return sorted(path for path in found if path not in known and ".ipynb_checkpoints" not in path.parts)
 
 
 def check(root: Path) -> list[str]:
     """Everything that is not as a build would leave it, a line each. Raises CourseError on a malformed unit."""
     units = find_units(root)
-    lint_orphans(root, units)
-    for unit in units:
-        lint(unit)
+    lint_course(root, units)
     problems = [
         f"{path.relative_to(root)}: differs from its sources; run `aigc build`"
         for path, text in generated_texts(root, units).items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
     problems += [f"{path.relative_to(root)}: belongs to no unit; delete it" for path in strays(root, units)]
-    for unit in units:
-        reason = "" if unit.is_concept else stale_solution(unit)
-        if reason:
+    for unit in (unit for unit in units if not unit.is_concept):
+        if reason := stale_solution(unit):
             problems.append(f"{unit.solution.relative_to(root)}: {reason}; run `aigc build`")
+        elif reason := pictures.stale(unit):
+            problems.append(f"{pictures.path(unit).relative_to(root)}: {reason}; run `aigc build`")
     return problems
 
 
 def build(root: Path, *, report: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Bring every generated file up to date; return those that changed. Solutions are executed only when stale."""
     units = find_units(root)
-    lint_orphans(root, units)
-    for unit in units:
-        lint(unit)
+    lint_course(root, units)
     changed: list[Path] = []
     for path, text in generated_texts(root, units).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_atomic(path, text)
             changed.append(path)
-    for unit in units:
-        if not unit.is_concept and (reason := stale_solution(unit)):
+    for unit in (unit for unit in units if not unit.is_concept):
+        if reason := stale_solution(unit):
             report(f"executing {unit.solution.relative_to(root)} (it {reason})")
             write_solution(unit)
             changed.append(unit.solution)
+        if pictures.stale(unit):
+            write_atomic(pictures.path(unit), pictures.make(unit))
+            changed.append(pictures.path(unit))
     return changed
 
 

@@ -1,63 +1,97 @@
-"""What the text of a question must be, beyond having all its sections: formulas that parse, a spoken answer that can be
-spoken, flashcards, and an entry for whatever is cited."""
+"""What the authored files of a unit must be: every rule, in the order in which they are asked, and what may still break them."""
 
-import re
+import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from course.authoring.maths import BadFormula, formulas, parse
-from course.errors import at
-from course.units.catalogue import Page, Unit
-from course.units.source import parse_module
+from course.authoring import claims, exceptions, figures, fit, pattern, pictures, prose
+from course.errors import CourseError, at
+from course.units.catalogue import Unit
 
-# Two minutes of calm speech. The longest answers stand at 314 words and 539 characters.
-SPOKEN = {"en": 340, "zh": 600}
-CARDS = 3
+Rule = Callable[[Unit], Iterator[CourseError]]
 
-_NAME = r"[A-Z][A-Za-zÀ-ž'’-]+"
-_AUTHORS = rf"({_NAME})(?:(?:, and |, |、| and | 和 | 与 |和|与){_NAME})*"
-_VENUE = r"(?:[A-Z][A-Za-z ]+ )?(?:19|20)\d\d"
-CITATIONS = (
-    re.compile(rf"[(（]{_AUTHORS}(?: et al\.| ?等)?[,，] ?{_VENUE}[)）]"),  # (Kingma and Welling, 2014)
-    re.compile(rf"{_AUTHORS}(?: et al\.| ?等) ?[(（]{_VENUE}[)）]"),  # Higgins et al. (ICLR 2017)
-)
-
-
-def lint_text(unit: Unit) -> None:
-    """Refuse pages and a module docstring that break these rules. Raises CourseError that names the file."""
-    for language, page in unit.pages.items():
-        text = page.path.read_text(encoding="utf-8")
-        lint_formulas(page.path, text, unit.root)
-        length, words = spoken_length(page.sections["spoken"], language), {"en": "words", "zh": "characters"}[language]
-        if length > SPOKEN[language]:
-            message = f"the spoken answer has {length} {words}, two minutes hold {SPOKEN[language]}; move detail into the depth"
-            raise at(page.path, message, unit.root)
-        if len(page.cards) < CARDS:
-            raise at(page.path, f"needs at least {CARDS} flashcards, has {len(page.cards)}", unit.root)
-        if missing := missing_sources(page):
-            raise at(page.path, f"cites {missing[0]}, but no reference names its first author", unit.root)
-    if not unit.is_concept:
-        docstring, _ = parse_module(unit.module.read_text(encoding="utf-8"))
-        lint_formulas(unit.module, docstring, unit.root)
+# Name -> the rule. A rule that only makes sense of what an earlier one demands yields nothing where that is missing.
+RULES: dict[str, Rule] = {
+    "sections": fit.sections,
+    "hints": fit.hints,
+    "cards": fit.cards,
+    "links": fit.links,
+    "module": fit.module,
+    "fakes": fit.fakes,
+    "formulas": prose.formulas_parse,
+    "spoken": prose.spoken_in_two_minutes,
+    "sources": prose.sources_are_named,
+    "variants": fit.variants,
+    "demo": pictures.demo_exists,
+    "ladder": pattern.ladder,
+    "weak answers": pattern.weak_answers,
+    "derivation": pattern.derivation,
+    "snippet": pattern.snippet,
+    "figures": figures.quoted_figures,
+    "dates": claims.dated_claims,
+}
+# Those that are younger than the first pages, which `exceptions.toml` may excuse.
+EXCUSABLE = ("ladder", "weak answers", "derivation", "snippet", "dates")
 
 
-def lint_formulas(path: Path, text: str, root: Path) -> None:
-    """Every formula of a Markdown text must parse. Raises CourseError on the first that does not."""
-    for formula in formulas(text):
-        try:
-            parse(formula)
-        except BadFormula as error:
-            raise at(path, f"the formula ${formula.latex}$ does not parse: {error}", root) from None
+@dataclass(frozen=True)
+class Complaint:
+    """What a rule found wrong. `message` begins with the file; `excused` if the list of exceptions still allows it."""
+
+    rule: str
+    message: str
+    excused: bool = False
 
 
-def spoken_length(text: str, language: str) -> int:
-    """Words of English; characters of Chinese, punctuation included, where a word or number in Latin letters counts once and so does a formula."""
-    text = re.sub(r"\$[^$]+\$", "x", text)
-    return len(text.split() if language == "en" else re.findall(r"[A-Za-z0-9_.%'-]+|[^\sA-Za-z0-9]", text))
+def complaints(unit: Unit) -> list[Complaint]:
+    """All that is wrong with a unit's authored files, excused or not; nothing is raised for it.
+
+    An exception that the unit does not need is a complaint as well. Raises CourseError if the list of exceptions itself is malformed.
+    """
+    excuses = exceptions.read_exceptions(unit.root, EXCUSABLE).get(unit.id, [])
+    found = [Complaint(name, message, excused=name in excuses) for name, rule in RULES.items() for message in _said(rule, unit)]
+    for rule in excuses:
+        if not any(complaint.rule == rule for complaint in found):
+            message = f"{unit.id} meets the rule {rule!r} by now; remove it from the list"
+            found.append(Complaint("exceptions", str(at(exceptions.path(unit.root), message, unit.root))))
+    return found
 
 
-def missing_sources(page: Page) -> list[str]:
-    """Citations by author and year whose first author no reference names."""
-    body = "\n".join(text for key, text in page.sections.items() if key != "references")
-    body = re.sub(r"^```.*?^```", "", body, flags=re.DOTALL | re.MULTILINE)
-    references = page.sections["references"]
-    return [match[0] for pattern in CITATIONS for match in pattern.finditer(body) if match[1] not in references]
+def _said(rule: Rule, unit: Unit) -> Iterator[str]:
+    """The messages of a rule, those that it raises included: what a rule reads may itself be malformed."""
+    try:
+        yield from (str(error) for error in rule(unit))
+    except CourseError as error:
+        yield str(error)
+
+
+def lint(unit: Unit) -> None:
+    """Refuse a unit whose authored files are not as they must be. Raises CourseError on the first thing that is not excused."""
+    for complaint in complaints(unit):
+        if not complaint.excused:
+            raise CourseError(complaint.message)
+
+
+def lint_course(root: Path, units: list[Unit]) -> None:
+    """Refuse a course with a malformed unit, with files of no unit, with a README that quotes what no record says, or with an exception
+    for no page. Raises CourseError on the first."""
+    for error in _of_the_whole(root, units):
+        raise error
+    for unit in units:
+        lint(unit)
+
+
+def _of_the_whole(root: Path, units: list[Unit]) -> Iterator[CourseError]:
+    yield from fit.orphans(root, units)
+    for name in exceptions.read_exceptions(root, EXCUSABLE).keys() - {unit.id for unit in units}:
+        yield at(exceptions.path(root), f"excuses {name}, which is no unit; remove it", root)
+    for readme in (root / "README.md", root / "README.zh.md"):
+        text = readme.read_text(encoding="utf-8")
+        yield from figures.wrong_figures(readme, text, root)
+        yield from claims.bad_claims(readme, text, root, datetime.date.today())
+
+
+def old_claims(units: list[Unit], today: datetime.date | None = None) -> list[str]:
+    """A line for each claim about the state of the field that was checked more than a year before `today`: to look at, not to refuse."""
+    return [line for unit in units for line in claims.old_claims(unit, today)]

@@ -35,6 +35,10 @@ SECTIONS = {
 }
 
 
+# Around what the builder writes into a page; whoever reads a section has no need of them.
+MARKERS = re.compile(r"^<!-- \w+:(?:start|end) -->\n?", flags=re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Page:
     """One question in one language: its front matter and its sections, by the keys of `SECTIONS`."""
@@ -166,7 +170,7 @@ def read_page(path: Path, root: Path) -> Page:
         heading, _, body = block.partition("\n")
         if heading.strip() not in keys:
             raise at(path, f"unknown section '## {heading.strip()}'; sections are: {', '.join(keys)}", root)
-        sections[keys[heading.strip()]] = body.strip()
+        sections[keys[heading.strip()]] = MARKERS.sub("", body).strip()
     return Page(path, meta, sections)
 
 

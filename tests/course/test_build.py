@@ -113,7 +113,7 @@ def test_fill_leaves_the_stubs_that_are_not_answered(unit):
             "### Box",
             r"sums\.zh\.md: needs 3 numbered hints under '### total', has 2",
         ),
-        ("questions/toy/sums.md", "Why?", "", r"'## Follow-ups' is missing or empty"),
+        ("questions/toy/sums.md", "Add them.\n", "", r"'## Say it in two minutes' is missing or empty"),
         ("questions/toy/sums.md", "**And of none?** Zero.", "No front.", r"every paragraph of the flashcards reads"),
         ("questions/toy/sums.zh.md", "## 参考文献", "**和？** 3\n\n## 参考文献", r"has 4 flashcards, the other language 3"),
         ("questions/toy/sums.md", "Why?", "[why](nowhere.md)", r"sums\.md: link to nowhere\.md, which does not exist"),

@@ -89,7 +89,7 @@ def test_unknown_unit_suggests_the_nearest(toy):
 
 def test_heading_inside_fenced_code_starts_no_section(toy):
     path = toy / "questions/toy/sums.md"
-    path.write_text(path.read_text().replace("Adding one twice.", "```\n## not a section\n```"))
+    path.write_text(path.read_text().replace("Add each term once.", "```\n## not a section\n```"))
     assert "## not a section" in find_unit("sums", toy).pages["en"].sections["pitfalls"]
 
 

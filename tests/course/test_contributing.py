@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from course.authoring.pattern import snippets
+
 BLOCK = re.compile(r"^(`{3,})(\w+)(?: file=(\S+))?\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 PARTS = ("course", "questions", "reference_impl", "notebooks", "solutions", "tests/exercises", "benchmarks")
 
@@ -35,6 +37,7 @@ def test_every_link_leads_somewhere(name, pytestconfig):
     text = re.sub(
         r"^(`{3,}).*?^\1$", "", (pytestconfig.rootpath / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
     )
+    text = re.sub(r"`[^`\n]+`", "", text)  # which shows how a link is written
     found = [target for target in re.findall(r"\]\(([^)\s#]+)", text) if "://" not in target]
     gone = [target for target in found if not (pytestconfig.rootpath / target).exists()]
     assert not gone, f"{name} links to what does not exist: {gone}"
@@ -65,6 +68,14 @@ def test_the_example_is_a_unit_in_three_files(blocks, copy):
     for made in ("notebooks/text/label_smoothing.ipynb", "solutions/text/label_smoothing.ipynb"):
         assert (copy / made).is_file()
     assert "questions/text/label_smoothing.md" in (copy / "README.md").read_text(encoding="utf-8")
+    page = (copy / "questions/text/label_smoothing.md").read_text(encoding="utf-8")
+    assert "](images/label_smoothing.png)" in page and (copy / "questions/text/images/label_smoothing.png").is_file()
+
+
+def test_the_pitfall_of_the_example_prints_what_it_says(blocks):
+    (pitfall,) = {snippet for _, name, text in blocks if name and name.endswith(".md") for snippet in snippets(text)}
+    ran = subprocess.run([sys.executable, "-c", pitfall.code], capture_output=True, text=True, encoding="utf-8", timeout=120)
+    assert (ran.stdout, ran.stderr) == (pitfall.printed, "")
 
 
 def test_the_example_is_formatted_as_the_course_is(blocks, pytestconfig, tmp_path):

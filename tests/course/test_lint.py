@@ -3,8 +3,8 @@
 import pytest
 
 from course.authoring import build as builder
-from course.authoring.lint import missing_sources, spoken_length
 from course.authoring.maths import BadFormula, Formula, formulas, parse, render
+from course.authoring.prose import missing_sources, spoken_length
 from course.errors import CourseError
 from course.units.catalogue import find_unit, find_units
 

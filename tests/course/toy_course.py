@@ -26,10 +26,39 @@ What is a sum?
 Add them.
 ## In depth
 Add them all.
+
+$$1 + 2 + 3 = 3 + 3 = (1 + 1) \\cdot 3 = 6$$
+
 ## Pitfalls
-Adding one twice.
+### Adding one twice
+```python
+print(sum([1, 2, 2]))
+```
+
+It prints
+
+```text
+5
+```
+
+Add each term once.
+
 ## Follow-ups
-Why?
+
+**Why?** Because.
+
+*A weak answer:* because everybody does. That names no reason.
+
+**How often?** Once.
+
+*A weak answer:* often. The question asks for a number.
+
+**How fast?** In one pass.
+
+**How exactly?** Pairwise, with less rounding.
+
+**How many at once?** As many as fit.
+
 ## Hints
 ### total
 1. one
@@ -64,10 +93,39 @@ stubs: [total, Box.grow]
 相加。
 ## 深入
 全部相加。
+
+$$1 + 2 + 3 = 3 + 3 = (1 + 1) \\cdot 3 = 6$$
+
 ## 常见错误
-重复相加。
+### 同一项加了两次
+```python
+print(sum([1, 2, 2]))
+```
+
+打印出
+
+```text
+5
+```
+
+每一项只加一次。
+
 ## 追问
-为什么？
+
+**为什么？** 因为如此。
+
+*弱的回答：* 大家都这么做。没有说出理由。
+
+**加几次？** 一次。
+
+*弱的回答：* 很多次。问的是具体的数。
+
+**多快？** 扫一遍。
+
+**怎样更精确？** 两两相加，舍入误差更小。
+
+**一次加多少？** 放得下多少就加多少。
+
 ## 提示
 ### total
 1. 一
@@ -126,6 +184,14 @@ class Box:
 
 def twice(x: Float[Tensor, "A B"]) -> Float[Tensor, " A"]:
     return 2 * total(x)
+
+
+def demo() -> None:
+    """Show the sum of one and two: a bar of three."""
+    from IPython.display import display
+    from PIL import Image
+
+    display(Image.new("RGB", (3, 1), "navy").resize((90, 30)))
 ''',
     "tests/exercises/toy/test_sums.py": '''import pytest
 import torch
@@ -161,7 +227,18 @@ FAKES = {
     },
     "Box.grow": {"stays": lambda self, by: self.size},
 }
-VARIANTS = {"total": {"matmul": lambda x, scale=1.0: x @ torch.full((x.shape[1],), scale, dtype=x.dtype)}}
+VARIANTS = {
+    "total": {
+        "matmul": lambda x, scale=1.0: x @ torch.full((x.shape[1],), scale, dtype=x.dtype),
+        "einsum": lambda x, scale=1.0: scale * torch.einsum("ab->a", x),
+        "axis by its number": Edit("dim=-1", "dim=1"),
+    },
+    "Box.grow": {
+        "other order": lambda self, by: by + self.size,
+        "sum": lambda self, by: sum((self.size, by)),
+        "minus minus": lambda self, by: self.size - -by,
+    },
+}
 ''',
 }
 
