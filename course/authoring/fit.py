@@ -10,13 +10,12 @@ from pathlib import Path
 from course.authoring.prose import without_code
 from course.checking.runner import Suite, load_suite
 from course.errors import CourseError, at
+from course.proving.bars import FAKES_OF_A_UNIT, VARIANTS_OF_A_STUB
 from course.units.catalogue import SECTIONS, Unit
 from course.units.source import cut_holes, parse_module
 
 HINTS_PER_STUB = 3
 CARDS = 3
-FAKES = 6
-VARIANTS_PER_STUB = 3
 
 
 def sections(unit: Unit) -> Iterator[CourseError]:
@@ -98,17 +97,35 @@ def fakes(unit: Unit) -> Iterator[CourseError]:
     """The tests are there, and have six wrong implementations or more to reject."""
     if suite := _suite(unit):
         count = sum(len(table) for table in suite.fakes.values())
-        if count < FAKES:
-            yield at(unit.tests, f"needs at least {FAKES} wrong implementations in FAKES, has {count}", unit.root)
+        if count < FAKES_OF_A_UNIT:
+            yield at(unit.tests, f"needs at least {FAKES_OF_A_UNIT} wrong implementations in FAKES, has {count}", unit.root)
 
 
 def variants(unit: Unit) -> Iterator[CourseError]:
     """The tests have three right variants or more of each stub to accept."""
     if suite := _suite(unit):
         for stub in unit.stubs:
-            if (count := len(suite.variants.get(stub, {}))) < VARIANTS_PER_STUB:
-                message = f"needs at least {VARIANTS_PER_STUB} right implementations of {stub} in VARIANTS, has {count}"
+            if (count := len(suite.variants.get(stub, {}))) < VARIANTS_OF_A_STUB:
+                message = f"needs at least {VARIANTS_OF_A_STUB} right implementations of {stub} in VARIANTS, has {count}"
                 yield at(unit.tests, message, unit.root)
+
+
+def ablations(unit: Unit) -> Iterator[CourseError]:
+    """A module that trains takes its own idea away."""
+    yield from _table(unit, "ABLATIONS", "names no ablation: a system that trains shows in ABLATIONS what it is without its idea")
+
+
+def leaks(unit: Unit) -> Iterator[CourseError]:
+    """A module that trains names what would cheat."""
+    yield from _table(unit, "LEAKS", "names no leak: a system that trains shows in LEAKS that a shortcut leads nowhere")
+
+
+def _table(unit: Unit, name: str, message: str) -> Iterator[CourseError]:
+    if unit.is_concept or not unit.module.is_file():
+        return
+    defined = {segment.name for segment in parse_module(unit.module.read_text(encoding="utf-8"))[1]}
+    if "train" in defined and name not in defined:
+        yield at(unit.module, f"{message} (reference_impl/experiments.py)", unit.root)
 
 
 def _suite(unit: Unit) -> Suite | None:

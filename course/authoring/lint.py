@@ -2,11 +2,11 @@
 
 import datetime
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from course.authoring import claims, exceptions, figures, fit, pattern, pictures, prose
 from course.errors import CourseError, at
+from course.proving.ready import Complaint
 from course.units.catalogue import Unit
 
 Rule = Callable[[Unit], Iterator[CourseError]]
@@ -23,6 +23,8 @@ RULES: dict[str, Rule] = {
     "spoken": prose.spoken_in_two_minutes,
     "sources": prose.sources_are_named,
     "variants": fit.variants,
+    "ablations": fit.ablations,
+    "leaks": fit.leaks,
     "demo": pictures.demo_exists,
     "ladder": pattern.ladder,
     "weak answers": pattern.weak_answers,
@@ -32,16 +34,7 @@ RULES: dict[str, Rule] = {
     "dates": claims.dated_claims,
 }
 # Those that are younger than the first pages, which `exceptions.toml` may excuse.
-EXCUSABLE = ("ladder", "weak answers", "derivation", "snippet", "dates")
-
-
-@dataclass(frozen=True)
-class Complaint:
-    """What a rule found wrong. `message` begins with the file; `excused` if the list of exceptions still allows it."""
-
-    rule: str
-    message: str
-    excused: bool = False
+EXCUSABLE = ("ablations", "leaks", "ladder", "weak answers", "derivation", "snippet", "dates")
 
 
 def complaints(unit: Unit) -> list[Complaint]:

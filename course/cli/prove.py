@@ -198,7 +198,7 @@ def ready(
         table = Table("", "what", "", "to do", box=None, header_style="bold")
         for point in found[chosen[0].id]:
             mark = "[yellow]·[/]" if point.ready and point.excused else "[green]✓[/]" if point.ready else "[red]✗[/]"
-            table.add_row(mark, point.name, escape(point.said), escape(point.mend))
+            table.add_row(mark, point.name, escape(point.said), "" if point.ready and not point.excused else escape(point.mend))
         console.print(table)
     for name, own in found.items():
         missing = [point.name for point in own if not point.ready]

@@ -9,11 +9,14 @@ from course.errors import CourseError
 from course.proving import bars, records
 from course.proving.records import Standing
 from course.units.catalogue import Unit
+from course.units.dependencies import outline
+
+OWN_POINTS = ("hints", "cards", "fakes", "variants", "ablations", "leaks")  # rules of the linter that are points of their own
 
 
 @dataclass(frozen=True)
 class Point:
-    """One thing that a finished unit has. said: what there is, or what is missing; mend: the command or the edit, if it is not ready."""
+    """One thing that a finished unit has. said: what there is, or what is missing; mend: the command or the edit that makes it."""
 
     name: str
     ready: bool
@@ -24,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Complaint:
-    """Something that a linter has against a unit's pages or code. excused: it is on the list of exceptions."""
+    """What a rule of the linter has against a unit. message: begins with the file; excused: the list of exceptions still allows it."""
 
     rule: str
     message: str
@@ -41,7 +44,7 @@ def points(unit: Unit, complaints: Iterable[Complaint], stale_solution: str) -> 
     for one in complaints:
         by_rule.setdefault(one.rule, []).append(one)
     yield _linted(
-        "pages", [one for rule, found in by_rule.items() if rule not in ("hints", "cards") for one in found], "in two languages"
+        "pages", [one for rule, found in by_rule.items() if rule not in OWN_POINTS for one in found], "in two languages"
     )
     pages = unit.pages
     hints = sum(map(len, pages["en"].hints.values()))
@@ -53,10 +56,12 @@ def points(unit: Unit, complaints: Iterable[Complaint], stale_solution: str) -> 
     yield from _tests(unit)
     record = records.read_record(unit)
     yield from _audit(unit, record)
-    yield from _gate(unit, record)
-    yield _weights(unit)
+    excused = [rule for rule, found in by_rule.items() if all(one.excused for one in found)]
+    if _trains(unit):
+        yield from _gate(unit, record, excused)
+        yield _weights(unit)
+        yield _devices(unit, record)
     yield _solution(unit, record, stale_solution)
-    yield _devices(unit, record)
 
 
 def _files(unit: Unit) -> Iterator[Point]:
@@ -133,7 +138,12 @@ def _audit(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     yield _proof("audit", standing, "; ".join(filter(None, wrong)), said)
 
 
-def _gate(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
+def _trains(unit: Unit) -> bool:
+    """Whether there is a system to be trained. A unit of functions alone has nothing to hold against a gate."""
+    return "train" in outline(unit.module, "reference_impl", unit.root).definitions
+
+
+def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Point]:
     """Gate, ablations and leaks. Whether they hold is asked of the module's own bounds as they are now, not of what was written down."""
     from course.proving.gate import tables
 
@@ -146,8 +156,11 @@ def _gate(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     if not standing.stands:
         yield _proof("gate", standing, "", "")
         for name, table in (("ablation", ablations), ("leak check", leaks)):
-            said = f"{len(table)} defined, not recorded" if table else "none defined"
-            yield Point(name, False, said, standing.command if table else _define(unit, name))
+            yield (
+                Point(name, False, f"{len(table)} defined, not recorded", standing.command)
+                if table
+                else _none(unit, name, excused)
+            )
         return
     figures, seeds = found["figures"], len(found["seconds"])
     by_seed = [{key: values[seed] for key, values in figures.items()} for seed in range(seeds)]
@@ -168,7 +181,7 @@ def _gate(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     yield (
         _proof("ablation", standing, "; ".join(lost[:2]), f"wins against {', '.join(ablations)}")
         if ablations
-        else Point("ablation", False, "none defined", _define(unit, "ablation"))
+        else _none(unit, "ablation", excused)
     )
     open_ = [
         f"{name!r} reaches {value:.4g} on seed {seed}, may reach {leak}"
@@ -179,13 +192,16 @@ def _gate(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     yield (
         _proof("leak check", standing, "; ".join(open_[:2]), f"closed: {', '.join(leaks)}")
         if leaks
-        else Point("leak check", False, "none defined", _define(unit, "leak check"))
+        else _none(unit, "leak check", excused)
     )
 
 
-def _define(unit: Unit, name: str) -> str:
-    table = "ABLATIONS" if name == "ablation" else "LEAKS"
-    return f"write {table} into {unit.describe()['module']} (see reference_impl/experiments.py)"
+def _none(unit: Unit, name: str, excused: list[str]) -> Point:
+    rule = {"ablation": "ablations", "leak check": "leaks"}[name]
+    mend = f"write {rule.upper()} into {unit.describe()['module']} (see reference_impl/experiments.py)"
+    if rule in excused:
+        return Point(name, True, "none defined; on the list of exceptions", mend, excused=True)
+    return Point(name, False, "none defined", mend)
 
 
 def _weights(unit: Unit) -> Point:
