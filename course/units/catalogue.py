@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Unit:
     """One system or concept of the course. Paths are absolute; `None` where a concept question has no such file.
 
     requires: ids of the units to know before this one; only those it builds on itself, not what they require in turn.
+    pages: language (`en`, `zh`) -> the question in it, as it stood when the unit was found.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Unit:
     stubs: tuple[str, ...]
     root: Path = field(repr=False)
     requires: tuple[str, ...] = ()
+    pages: dict[str, Page] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def track(self) -> str:
@@ -130,11 +133,6 @@ class Unit:
     @property
     def module_name(self) -> str:
         return "reference_impl." + self.id.replace("/", ".")
-
-    @cached_property
-    def pages(self) -> dict[str, Page]:
-        """Language (`en`, `zh`) -> the question in it."""
-        return {"en": read_page(self.question, self.root), "zh": read_page(self.question_zh, self.root)}
 
     def describe(self) -> dict[str, Any]:
         """The unit as `aigc list --json` prints it; paths relative to the root."""
@@ -196,15 +194,14 @@ def split_front_matter(text: str, path: Path, root: Path) -> tuple[dict[str, Any
 
 def split_sections(body: str) -> list[str]:
     """Texts that follow each `## ` heading, the heading's own line included; fenced code is not searched for headings."""
-    blocks: list[str] = []
+    starts: list[int] = []
     fenced = False
-    for line in body.splitlines(keepends=True):
-        fenced ^= line.startswith("```")
-        if line.startswith("## ") and not fenced:
-            blocks.append(line[3:])
-        elif blocks:
-            blocks[-1] += line
-    return blocks
+    for match in re.finditer(r"^(?:```|## )", body, flags=re.MULTILINE):
+        if match[0] == "```":
+            fenced = not fenced
+        elif not fenced:
+            starts.append(match.end())
+    return [body[start : following - len("## ")] for start, following in pairwise([*starts, len(body) + len("## ")])]
 
 
 def find_units(root: Path | None = None) -> list[Unit]:
@@ -244,7 +241,8 @@ def _wrong_requires(unit: Unit, message: str) -> CourseError:
 
 def read_unit(path: Path, root: Path) -> Unit:
     """The unit whose English question lies at `path`, its front matter checked key by key."""
-    meta = read_page(path, root).meta
+    english = read_page(path, root)
+    meta = english.meta
     unit_id = path.relative_to(root / "questions").with_suffix("").as_posix()
     if not ID.fullmatch(unit_id):
         raise at(path, f"the unit's id {unit_id!r} must be <track>/<unit> in lower case, digits and underscores", root)
@@ -278,6 +276,7 @@ def read_unit(path: Path, root: Path) -> Unit:
         syllabus=tuple(meta["syllabus"]),
         stubs=tuple(meta["stubs"]),
         requires=tuple(meta["requires"]),
+        pages={"en": english, "zh": chinese},
         root=root,
     )
 
