@@ -106,7 +106,10 @@ def main() -> None:
             for command, arguments in COMMANDS.items()
             for checkout in checkouts
         }
-    print(f"{options.units} units, CPU seconds (least of {options.runs} runs)" + (f"; beside: {checkouts[1]}" if checkouts[1:] else ""))
+    print(
+        f"{options.units} units, CPU seconds (least of {options.runs} runs)"
+        + (f"; beside: {checkouts[1]}" if checkouts[1:] else "")
+    )
     print(f"{'command':20}{'seconds':>9}{'× python':>10}" + (f"{'beside':>9}{'ratio':>8}" if checkouts[1:] else ""))
     for command in COMMANDS:
         own = seconds[command, here]

@@ -232,7 +232,9 @@ def check_requirements(units: Iterable[Unit]) -> None:
     except CycleError as error:
         circle = error.args[1][::-1]  # graphlib goes from what is required to what requires it
         told = " → ".join(circle)
-        raise _wrong_requires(by_id[circle[0]], f"requires in a circle: {told}; take out the one that need not come before") from None
+        raise _wrong_requires(
+            by_id[circle[0]], f"requires in a circle: {told}; take out the one that need not come before"
+        ) from None
 
 
 def _wrong_requires(unit: Unit, message: str) -> CourseError:
@@ -247,7 +249,14 @@ def read_unit(path: Path, root: Path) -> Unit:
     if not ID.fullmatch(unit_id):
         raise at(path, f"the unit's id {unit_id!r} must be <track>/<unit> in lower case, digits and underscores", root)
     optional: dict[str, Any] = {"stubs": [], "requires": []}
-    expected: dict[str, type] = {"title": str, "difficulty": int, "frequency": int, "syllabus": list, "stubs": list, "requires": list}
+    expected: dict[str, type] = {
+        "title": str,
+        "difficulty": int,
+        "frequency": int,
+        "syllabus": list,
+        "stubs": list,
+        "requires": list,
+    }
     for key in meta:
         if key not in expected:
             near = difflib.get_close_matches(key, expected, 1)

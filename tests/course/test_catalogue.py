@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -88,7 +89,9 @@ def test_what_a_unit_requires_is_read_and_told(toy):
     write_concepts(toy, base="[]", tower="[toy/base, toy/sums]")
     assert find_unit("tower", toy).requires == ("toy/base", "toy/sums")
     assert find_unit("tower", toy).describe()["requires"] == ["toy/base", "toy/sums"]
-    assert find_unit("base", toy).requires == find_unit("sums", toy).requires == (), "a page need not say that it requires nothing"
+    assert find_unit("base", toy).requires == find_unit("sums", toy).requires == (), (
+        "a page need not say that it requires nothing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_a_circle_is_shown_as_it_runs(toy):
         find_units(toy)
     circle = str(caught.value).partition("circle: ")[2].partition(";")[0].split(" → ")
     assert circle[0] == circle[-1] and set(circle) == {"toy/a", "toy/b", "toy/c"} and len(circle) == 4
-    assert set(zip(circle, circle[1:], strict=False)) == {("toy/a", "toy/b"), ("toy/b", "toy/c"), ("toy/c", "toy/a")}
+    assert set(pairwise(circle)) == {("toy/a", "toy/b"), ("toy/b", "toy/c"), ("toy/c", "toy/a")}
     assert str(caught.value).startswith(f"questions/{circle[0]}.md: ")
 
 
