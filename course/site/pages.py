@@ -51,7 +51,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "exercise_state": "exercise", "question_state": "question", "to come_state": "to come",
         "lead": "Questions and answers of generative AI interviews, the exercises that go with them, and flashcards. "
         "Say the two-minute answer aloud before you read ours.",
-        "english_only": "", "path": "The path", "after": "Know first:",
+        "english_only": "", "path": "The path", "after": "Know first: ",
         "path_lead": "In this order nothing comes before what it needs, and what is asked most comes first.",
         "stages": {3: "Asked often, and what that needs", 2: "Asked now and then", 1: "Asked rarely"},
         "tracks": {"concepts": "Concepts", "convert": "Converters"},
