@@ -73,18 +73,21 @@ def work_copy(unit: Unit) -> Path:
 
 
 def path_table(steps: list[Step], lang: Language) -> Table:
-    """A line a step: its number, unit, title, the learner's state, and the numbers of what it requires, yellow what is unknown.
+    """A line a step: its number, unit, title, the learner's state, and the numbers of what it requires, yellow where that is unknown.
 
-    Only the title is cut where the terminal is narrow: the rest is to be typed, or says what comes first.
+    Where the terminal is narrow the title is cut, or left out: the rest is to be typed, or says what comes first.
     """
     rows = [(str(step.number), step.standing.unit.id, step.state_in(lang), step.requires_in(lang)) for step in steps]
-    taken = sum(max(map(cell_len, column)) + 2 for column in zip(*rows, strict=True))
+    room = console.width - sum(max(map(cell_len, column)) + 2 for column in zip(*rows, strict=True))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for place, name in enumerate(("number", "unit", "title", "state", "requires")):
-        width = max(8, console.width - taken) if name == "title" else None
-        table.add_column(justify="left" if place else "right", no_wrap=True, overflow="ellipsis", max_width=width)
+    table.add_column(justify="right")
+    table.add_column()
+    if room >= 8:
+        table.add_column(max_width=room - 2)
     for step, (number, unit, state, requires) in zip(steps, rows, strict=True):
-        title = escape(step.standing.unit.title_in(lang))
+        title = [escape(step.standing.unit.title_in(lang))] if room >= 8 else []
         shade = "yellow" if step.missing else "dim"
-        table.add_row(number, unit, title, f"[{STEPS[step.state]}]{state}[/]", f"[{shade}]{requires}[/]")
+        table.add_row(number, unit, *title, f"[{STEPS[step.state]}]{state}[/]", f"[{shade}]{requires}[/]")
+    for column in table.columns:
+        column.no_wrap = True
     return table

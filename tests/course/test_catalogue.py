@@ -4,6 +4,7 @@ import sys
 from itertools import pairwise
 
 import pytest
+from toy_course import write_question
 
 from course.errors import CourseError
 from course.units.catalogue import CODES, find_unit, find_units, syllabus
@@ -77,16 +78,14 @@ def test_malformed_question_is_named(toy, file, old, new, expected):
         find_units(toy)
 
 
-def write_concepts(toy, **requires):
+def write_questions(toy, requires):
     """Questions of the track `toy` without code: name -> the text of its `requires:`."""
     for name, required in requires.items():
-        for suffix in (".md", ".zh.md"):
-            head = f"---\ntitle: {name}\ndifficulty: 1\nfrequency: 1\nsyllabus: []\nrequires: {required}\n---\n"
-            (toy / "questions/toy" / f"{name}{suffix}").write_text(head, encoding="utf-8")
+        write_question(toy, f"toy/{name}", requires=required)
 
 
 def test_what_a_unit_requires_is_read_and_told(toy):
-    write_concepts(toy, base="[]", tower="[toy/base, toy/sums]")
+    write_questions(toy, {"base": "[]", "tower": "[toy/base, toy/sums]"})
     assert find_unit("tower", toy).requires == ("toy/base", "toy/sums")
     assert find_unit("tower", toy).describe()["requires"] == ["toy/base", "toy/sums"]
     assert find_unit("base", toy).requires == find_unit("sums", toy).requires == (), (
@@ -107,14 +106,14 @@ def test_what_a_unit_requires_is_read_and_told(toy):
     ],
 )
 def test_a_requirement_that_cannot_be_is_named_with_the_edit_that_mends_it(toy, requires, expected):
-    write_concepts(toy, **requires)
+    write_questions(toy, requires)
     with pytest.raises(CourseError, match=expected) as caught:
         find_units(toy)
     assert "\n" not in str(caught.value) and "`requires:` of the front matter, the same in both languages" in str(caught.value)
 
 
 def test_a_circle_is_shown_as_it_runs(toy):
-    write_concepts(toy, a="[toy/b]", b="[toy/sums, toy/c]", c="[toy/a]", outside="[toy/a]")
+    write_questions(toy, {"a": "[toy/b]", "b": "[toy/sums, toy/c]", "c": "[toy/a]", "outside": "[toy/a]"})
     with pytest.raises(CourseError) as caught:
         find_units(toy)
     circle = str(caught.value).partition("circle: ")[2].partition(";")[0].split(" → ")
@@ -191,3 +190,17 @@ def test_concept_codes_of_the_syllabus_are_covered(root):
         "S2",
     ]
     assert [code for code in wanted if state[code] == "to come"] == []
+
+
+def test_lists_of_a_track_and_of_exercises(toy, aigc):
+    write_question(toy, "other/talk")
+    write_question(toy, "other/build", stubs="[f]")
+    assert [unit["id"] for unit in json.loads(aigc("list", "--track", "other", "--json")[1])] == ["other/build", "other/talk"]
+    assert aigc("list", "--exercises")[1].split() == ["other/build", "toy/sums"]
+    assert aigc("list", "--exercises", "--track", "other")[1].split() == ["other/build"]
+    assert [unit["id"] for unit in json.loads(aigc("list", "--exercises", "--json")[1])] == ["other/build", "toy/sums"]
+    listed = aigc("list", "--track", "other")[1]
+    assert "other/talk" in listed and "to read" in listed and "toy/sums" not in listed
+    status, _, err = aigc("list", "--track", "othr")
+    assert status == 2 and "there is no track 'othr'; tracks are: other, toy" in err
+    assert aigc("list", "--track", "other", "--syllabus")[0] == 2
