@@ -122,14 +122,13 @@ def survey(units: Iterable[Unit], state: State, now: datetime | None = None) -> 
 def steps(standings: list[Standing]) -> list[tuple[str, str]]:
     """What to do next, the most urgent first, from the standings that `survey` gives: (command, why).
 
-    To read is the first unit on the path that is unread and all of whose requirements are known; to build, the first that is read and all
-    of whose requirements are done.
+    To read is the first unread unit on the path: all that it requires stands before it, so that is read. To build is the first that is read
+    and all of whose requirements are done.
     """
     found = []
     due = sum(standing.due for standing in standings)
     if due:
         found.append(("aigc study --due", f"{due} flashcard{'s are' if due > 1 else ' is'} due"))
-    unknown = {standing.unit.id for standing in standings if not standing.known}
     undone = {standing.unit.id for standing in standings if not standing.done}
     exercises = [standing for standing in standings if not standing.unit.is_concept and not standing.solved]
     begun = next((standing for standing in exercises if standing.verdicts is not None), None)
@@ -142,7 +141,7 @@ def steps(standings: list[Standing]) -> list[tuple[str, str]]:
     to_build = next((unit for unit in ready if undone.isdisjoint(unit.requires)), None)
     if to_build is not None:
         found.append((f"aigc open {to_build.id}", f"you have read “{to_build.title}”; now build it"))
-    unread = next((s.unit for s in standings if not s.studied and unknown.isdisjoint(s.unit.requires)), None)
+    unread = next((standing.unit for standing in standings if not standing.studied), None)
     if unread is not None:
         often = ", and it is asked often" if unread.frequency == 3 else ""
         found.append((f"aigc read {unread.id}", f"you have not read “{unread.title}”{often}"))
