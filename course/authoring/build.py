@@ -24,6 +24,7 @@ from course.paths import write_atomic
 from course.proving import records
 from course.units.catalogue import TRACKS_ZH, Unit, find_units
 from course.units.dependencies import hash_of
+from course.units.order import by_track, learning_path
 from course.units.source import Segment, cut_holes, find_definition, owner, parse_module
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -284,12 +285,11 @@ INDEX = {
 
 
 def readme_index(units: list[Unit], language: str) -> str:
-    """The course by track, as Markdown tables: exercises with their files, and concept questions as a list."""
+    """The course by track, as Markdown tables: exercises with their files, and concept questions as a list; in the order of the path."""
     lines: list[str] = []
     head, names = INDEX[language][:5], INDEX[language][5:]
-    for track in dict.fromkeys(unit.track for unit in units):
+    for track, own in by_track(learning_path(units)).items():
         lines += [f"### {TRACKS_ZH.get(track, track) if language == 'zh' else track}", ""]
-        own = [unit for unit in units if unit.track == track]
         concepts = [unit for unit in own if unit.is_concept]
         rows = []
         for unit in (unit for unit in own if not unit.is_concept):

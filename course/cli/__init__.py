@@ -15,7 +15,7 @@ from course.errors import CourseError
 
 # Every command, in the groups and in the order in which `aigc --help` shows them.
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
-    "Look around": {"list": browse.list_units, "read": browse.read, "data": browse.data_sets},
+    "Look around": {"list": browse.list_units, "path": browse.show_path, "read": browse.read, "data": browse.data_sets},
     "Work on an exercise": {
         "open": practise.open_unit,
         "lab": practise.lab,

@@ -4,43 +4,106 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from course.cli.common import Lang, Language, UnitName, console, errors
+from course.checking.verdicts import NAMES, STYLES, overall
+from course.cli.common import Lang, Language, UnitName, choose_track, console, errors, path_table
 from course.errors import CourseError
-from course.units.catalogue import Item, exercises, find_unit, find_units, syllabus
+from course.units.catalogue import Item, find_unit, find_units, syllabus
+from course.units.order import by_track
+
+if TYPE_CHECKING:
+    from course.studying.progress import Standing
 
 SHADES = {"exercise": "green", "question": "green", "to come": "dim"}
+FOLDED = {"done": 0, "open": 8, "later": 4}  # so many steps of the path are shown where it is folded: a screen of 24 lines
 
 
 def list_units(
+    track: Annotated[str | None, typer.Option(help="Only this track, such as image.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
-    ids: Annotated[bool, typer.Option("--exercises", help="Only the ids of the units with code, one a line.")] = False,
+    only_exercises: Annotated[bool, typer.Option("--exercises", help="Only the units with code: their ids, one a line.")] = False,
     by_code: Annotated[bool, typer.Option("--syllabus", help="Every code of the syllabus, and what covers it.")] = False,
 ) -> None:
-    """The units of the course."""
-    units = find_units()
+    """The units of the course, by track, and how far you are with each."""
+    found = find_units()
     if by_code:
-        if ids:
-            raise CourseError("--exercises and --syllabus are two different lists: choose one")
-        list_syllabus(syllabus(units), as_json)
+        if only_exercises or track:
+            raise CourseError(f"--{'track' if track else 'exercises'} and --syllabus are two different lists: choose one")
+        list_syllabus(syllabus(found), as_json)
         return
-    if ids:
-        for unit in exercises():
-            typer.echo(unit.id)
-        return
+    units = [unit for unit in choose_track(found, track) if not (only_exercises and unit.is_concept)]
     if as_json:
         typer.echo(json.dumps([unit.describe() for unit in units], ensure_ascii=False, indent=2))
         return
-    table = Table("unit", "title", "标题", "difficulty", "syllabus", "stubs", box=None, header_style="bold")
-    for unit in units:
-        stars = "★" * unit.difficulty + "☆" * (5 - unit.difficulty)
-        table.add_row(unit.id, unit.title, unit.title_zh, stars, " ".join(unit.syllabus), ", ".join(unit.stubs))
-    console.print(table)
+    if only_exercises:
+        for unit in units:
+            typer.echo(unit.id)
+        return
+    from course.studying.progress import survey
+    from course.studying.state import Store
+
+    chosen = {unit.id for unit in units}
+    console.print(unit_table([standing for standing in survey(found, Store().read()) if standing.unit.id in chosen]))
+
+
+def unit_table(standings: list[Standing]) -> Table:
+    """A row a unit, from standings in the order of the path, those of a track together."""
+    table = Table("unit", "title", "标题", "difficulty", "syllabus", "your answer", box=None, header_style="bold")
+    for column in table.columns:
+        column.no_wrap = column.header in ("unit", "difficulty", "your answer")
+    table.columns[2].overflow = "fold"  # Chinese has no spaces to break a line at
+    by_id = {standing.unit.id: standing for standing in standings}
+    for own in by_track(standing.unit for standing in standings).values():
+        for unit in own:
+            stars = "★" * unit.difficulty + "☆" * (5 - unit.difficulty)
+            answer = answer_in_words(by_id[unit.id])
+            table.add_row(unit.id, escape(unit.title), escape(unit.title_zh), stars, " ".join(unit.syllabus), answer)
+    return table
+
+
+def answer_in_words(standing: Standing) -> str:
+    """Markup for how far the learner is with a unit: the verdict of the last check, or whether a concept question is read."""
+    verdicts = standing.verdicts
+    if standing.unit.is_concept:
+        return "[green]read[/]" if standing.studied else "[dim]to read[/]"
+    if verdicts is None:
+        return f"[dim]{NAMES['absent']}[/]"
+    verdict, passed = overall(verdicts)
+    return f"[{STYLES[verdict]}]{NAMES[verdict]}, {passed} of {len(verdicts)}[/]"
+
+
+def show_path(
+    track: Annotated[str | None, typer.Option(help="Only the steps of this track, such as image.")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Every step, also those that are done or far away.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
+    lang: Lang = Language.EN,
+) -> None:
+    """The order in which to learn the units: what each requires, how far you are, and what is open to you now."""
+    from course.studying.path import WORDS, by_stage, path_of
+    from course.studying.progress import survey
+    from course.studying.state import Store
+
+    units = find_units()
+    chosen = {unit.id for unit in choose_track(units, track)}
+    steps = [step for step in path_of(survey(units, Store().read())) if step.standing.unit.id in chosen]
+    if as_json:
+        typer.echo(json.dumps([step.describe() for step in steps], ensure_ascii=False, indent=2))
+        return
+    words, stages = WORDS[lang], by_stage(steps)
+    console.print(words["counts"].format(len(steps), *map(len, stages.values())), highlight=False)
+    for stage, own in stages.items():
+        shown = own if whole or track else own[: FOLDED[stage]]
+        if not shown:
+            continue
+        console.print(f"\n{words[stage]}", style="bold", highlight=False)
+        console.print(path_table(shown, lang))
+        if len(own) > len(shown):
+            console.print("  " + words["more"].format(len(own) - len(shown), "aigc path --all"), style="dim", highlight=False)
 
 
 def list_syllabus(items: list[Item], as_json: bool) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from course import paths
 from course.errors import CourseError
 from course.units.catalogue import Unit
 
+if TYPE_CHECKING:
+    from course.studying.path import Step
+
 USAGE, FAILED = 2, 1
+STEPS = {"solved": "green", "read": "green", "begun": "yellow", "new": "dim"}  # the colours of a step's state
 
 
 UnitName = Annotated[str, typer.Argument(help="A unit's id, such as image/vae, or its last part where that is enough.")]
@@ -63,3 +70,24 @@ def work_copy(unit: Unit) -> Path:
         paths.write_atomic(unit.work, unit.notebook.read_bytes())
         console.print(f"made your copy: {unit.work.relative_to(unit.root)}", markup=False, highlight=False)
     return unit.work
+
+
+def path_table(steps: list[Step], lang: Language) -> Table:
+    """A line a step: its number, unit, title, the learner's state, and the numbers of what it requires, yellow where that is unknown.
+
+    Where the terminal is narrow the title is cut, or left out: the rest is to be typed, or says what comes first.
+    """
+    rows = [(str(step.number), step.standing.unit.id, step.state_in(lang), step.requires_in(lang)) for step in steps]
+    room = console.width - sum(max(map(cell_len, column)) + 2 for column in zip(*rows, strict=True))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    if room >= 8:
+        table.add_column(max_width=room - 2)
+    for step, (number, unit, state, requires) in zip(steps, rows, strict=True):
+        title = [escape(step.standing.unit.title_in(lang))] if room >= 8 else []
+        shade = "yellow" if step.missing else "dim"
+        table.add_row(number, unit, *title, f"[{STEPS[step.state]}]{state}[/]", f"[{shade}]{requires}[/]")
+    for column in table.columns:
+        column.no_wrap = True
+    return table

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.syntax import Syntax
 
 from course import paths
 from course.checking.verdicts import NAMES, STYLES, overall
@@ -157,6 +156,8 @@ def solution(
     texts, closed = solutions(Store(), found, stubs, give_up)
     code = "\n\n\n".join(texts.values())
     if code and console.is_terminal:
+        from rich.syntax import Syntax
+
         console.print(Syntax(code, "python", theme="ansi_dark", background_color="default"))
     elif code:
         typer.echo(code)

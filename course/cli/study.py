@@ -11,48 +11,45 @@ from rich.markup import escape
 from rich.table import Table
 
 from course import paths
-from course.checking.verdicts import NAMES, STYLES, overall
-from course.cli.common import Lang, Language, choose_track, confirm, console
+from course.cli.common import Lang, Language, choose_track, confirm, console, path_table
 from course.errors import CourseError
 from course.units.catalogue import find_unit, find_units
+from course.units.order import by_track, learning_path
 
 if TYPE_CHECKING:
     from course.studying.progress import Standing
     from course.studying.state import State
 
+AHEAD = 4  # steps of the path on the dashboard
+
 
 def dashboard() -> None:
-    """Every unit and its state, the tracks, and what to do next. Quick: the verdicts are those of the last checks."""
+    """A line a track, what is next, and the next steps of the path: a screen, however many units. Quick: the verdicts are those of the last checks."""
+    from course.studying.path import by_stage, path_of
     from course.studying.progress import survey
     from course.studying.state import Store
 
     state = Store().read()
     standings = survey(find_units(), state)
-    table = Table("unit", "title", "标题", "difficulty", "your answer", box=None, header_style="bold")
-    for standing in standings:
-        unit, verdicts = standing.unit, standing.verdicts
-        if verdicts is None and unit.is_concept:
-            shown = "[green]read[/]" if standing.studied else "[dim]to read[/]"
-        elif verdicts is None:
-            shown = f"[dim]{NAMES['absent']}[/]"
-        else:
-            verdict, passed = overall(verdicts)
-            shown = f"[{STYLES[verdict]}]{NAMES[verdict]}, {passed} of {len(unit.stubs)}[/]"
-        table.add_row(unit.id, unit.title, unit.title_zh, "★" * unit.difficulty, shown)
-    console.print(table)
-    console.print()
     show_status(standings, state)
+    steps = path_of(standings)
+    if ahead := by_stage(steps)["open"][:AHEAD]:
+        console.print("\nopen to you, in the order of the path", style="bold")
+        console.print(path_table(ahead, Language.EN))
+    track = (ahead or steps)[0].standing.unit.track if steps else "TRACK"
+    console.print(f"\nall {len(steps)} in order: aigc path; a track: aigc list --track {track}", highlight=False, soft_wrap=True)
 
 
 def show_status(standings: list[Standing], state: State) -> None:
-    """A line a track, the streak, and the next step."""
+    """A line a track in the order of the path, the streak, and the next step."""
     from course.studying.progress import steps
 
     table = Table("track", "studied", "attempted", "solved", "cards due", "new", box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
-    tracks = {standing.unit.track: [s for s in standings if s.unit.track == standing.unit.track] for standing in standings}
-    for track, own in [*tracks.items(), ("all", standings)]:
+    tracks = by_track(standing.unit for standing in standings)
+    rows = {track: [standing for standing in standings if standing.unit.track == track] for track in tracks}
+    for track, own in (rows | {"all": standings}).items():
         exercises = [standing for standing in own if not standing.unit.is_concept]
         code = [
             f"{sum(getattr(standing, what) for standing in exercises)}/{len(exercises)}" if exercises else "—"
@@ -102,11 +99,10 @@ def study(
     """Flashcards: say the back aloud, look, and grade yourself; FSRS decides when each comes back."""
     from course.studying.cards import flashcards
     from course.studying.cards import study as session
-    from course.studying.progress import by_use
     from course.studying.state import Store
 
-    units = choose_track([find_unit(unit)] if unit else find_units(), track)
-    cards = [card for found in sorted(units, key=by_use) for card in flashcards(found, lang)]
+    units = choose_track([find_unit(unit)] if unit else learning_path(find_units()), track)
+    cards = [card for found in units for card in flashcards(found, lang)]
     if not cards:
         raise CourseError(f"{units[0].id if unit else 'this selection'} has no flashcards")
     if not sys.stdin.isatty():
@@ -124,7 +120,7 @@ def anki(
 
     if out.is_dir():
         raise CourseError(f"{out} is a folder: --out needs a file, such as {out}/deck.apkg")
-    count = write_deck(choose_track(find_units(), track), lang, out)
+    count = write_deck(choose_track(learning_path(find_units()), track), lang, out)
     console.print(f"wrote {count} cards to {out}", markup=False, highlight=False, soft_wrap=True)
 
 

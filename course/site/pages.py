@@ -27,6 +27,7 @@ from course.media.previews import find_cards
 from course.site.html import Heading, Text, code, plain, stylesheet
 from course.studying.cards import flashcards
 from course.units.catalogue import SECTIONS, TRACKS_ZH, Unit, find_units, split_front_matter, syllabus
+from course.units.order import by_track, learning_path, stages
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MARKER = ".aigc-site"  # in a folder that we made and may replace
@@ -50,7 +51,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "exercise_state": "exercise", "question_state": "question", "to come_state": "to come",
         "lead": "Questions and answers of generative AI interviews, the exercises that go with them, and flashcards. "
         "Say the two-minute answer aloud before you read ours.",
-        "english_only": "",
+        "english_only": "", "path": "The path", "after": "Know first: ",
+        "path_lead": "In this order nothing comes before what it needs, and what is asked most comes first.",
+        "stages": {3: "Asked often, and what that needs", 2: "Asked now and then", 1: "Asked rarely"},
         "tracks": {"concepts": "Concepts", "convert": "Converters"},
     },
     "zh": {
@@ -68,7 +71,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "source": "来源", "question": "题目", "code": "编号",
         "exercise_state": "有练习", "question_state": "有问答", "to come_state": "待补",
         "lead": "生成式 AI 面试的问题和答案、配套练习和闪卡。先自己把两分钟口述讲一遍，再看我们的。",
-        "english_only": "本页只有英文。",
+        "english_only": "本页只有英文。", "path": "学习路线", "after": "先修：",
+        "path_lead": "按这个顺序学：先修的排在前面，常考的优先。",
+        "stages": {3: "高频题和它们的先修内容", 2: "中频题", 1: "低频题"},
         "tracks": TRACKS_ZH,
     },
 }  # fmt: skip
@@ -94,14 +99,16 @@ class SitePage:
 
 
 class Site:
-    """All pages of the course at `root`."""
+    """All pages of the course at `root`; units, tracks, menu and flashcards in the order of the learning path."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.units = find_units(root)
+        self.units = learning_path(find_units(root))
+        self.by_id = {unit.id: unit for unit in self.units}
+        self.stages = stages(self.units)
         self.cards = find_cards(root)
         self.reports = sorted((root / "benchmarks").glob("*.md"))
-        self.tracks = list(dict.fromkeys(unit.track for unit in self.units))
+        self.tracks = list(by_track(self.units))
         self._frames = Environment(
             loader=FileSystemLoader(ASSETS / "site"),
             autoescape=True,
@@ -165,7 +172,8 @@ class Site:
 
     def page(self, name: str, title: str, language: str, scripts: tuple[str, ...] = (), **values: Any) -> SitePage:
         """A page that is a template of ours."""
-        headings = [Heading(2, track, Markup(escape(self.track(track, language)))) for track in self.tracks]
+        headings = [Heading(2, "path", Markup(escape(WORDS[language]["path"])))]
+        headings += [Heading(2, track, Markup(escape(self.track(track, language)))) for track in self.tracks]
         html = self.render(name, language, **values)
         return SitePage(name, title, html, headings if name == "index.html" else [], scripts=scripts)
 

@@ -10,6 +10,7 @@ from course.errors import CourseError
 from course.studying.cards import flashcards
 from course.studying.state import State, Store, UnitRecord
 from course.units.catalogue import Unit
+from course.units.order import learning_path
 from course.units.source import definition_text
 
 
@@ -96,41 +97,51 @@ class Standing:
     def solved(self) -> bool:
         return not self.unit.is_concept and set(self.unit.stubs) <= set(self.record.solved)
 
+    @property
+    def known(self) -> bool:
+        """Whether what requires this unit may be read: it is read, or solved by somebody who read it elsewhere."""
+        return self.studied or self.solved
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do but the flashcards: a concept question is read, an exercise solved."""
+        return self.studied if self.unit.is_concept else self.solved
+
 
 def survey(units: Iterable[Unit], state: State, now: datetime | None = None) -> list[Standing]:
-    """The standing of every unit at `now`."""
+    """The standing of every unit at `now`, in the order of the learning path."""
     now = now or datetime.now(UTC)
     standings = []
-    for unit in units:
+    for unit in learning_path(units):
         cards = [state.cards.get(card.id) for card in flashcards(unit)]
         due = sum(card is not None and card.due <= now for card in cards)
         standings.append(Standing(unit, state.units.get(unit.id, UnitRecord()), due, cards.count(None)))
     return standings
 
 
-def by_use(unit: Unit) -> tuple[int, int]:
-    """Sorts what interviewers ask most to the front, then what is easier."""
-    return -unit.frequency, unit.difficulty
-
-
 def steps(standings: list[Standing]) -> list[tuple[str, str]]:
-    """What to do next, the most urgent first: (command, why)."""
+    """What to do next, the most urgent first, from the standings that `survey` gives: (command, why).
+
+    To read is the first unread unit on the path: all that it requires stands before it, so that is read. To build is the first that is read
+    and all of whose requirements are done.
+    """
     found = []
     due = sum(standing.due for standing in standings)
     if due:
         found.append(("aigc study --due", f"{due} flashcard{'s are' if due > 1 else ' is'} due"))
-    ordered = sorted(standings, key=lambda standing: by_use(standing.unit))
-    exercises = [standing for standing in ordered if not standing.unit.is_concept and not standing.solved]
+    undone = {standing.unit.id for standing in standings if not standing.done}
+    exercises = [standing for standing in standings if not standing.unit.is_concept and not standing.solved]
     begun = next((standing for standing in exercises if standing.verdicts is not None), None)
     if begun is not None:
         verdicts = begun.verdicts or {}
         stub = next(stub for stub in verdicts if verdicts[stub] != "passed")
         solved = f"{list(verdicts.values()).count('passed')} of {len(verdicts)} stubs"
         found.append((f"aigc open {begun.unit.id}", f"begun: {solved} solved, {stub} is next"))
-    to_build = next((standing.unit for standing in exercises if standing.verdicts is None and standing.studied), None)
+    ready = (standing.unit for standing in exercises if standing.verdicts is None and standing.studied)
+    to_build = next((unit for unit in ready if undone.isdisjoint(unit.requires)), None)
     if to_build is not None:
         found.append((f"aigc open {to_build.id}", f"you have read “{to_build.title}”; now build it"))
-    unread = next((standing.unit for standing in ordered if not standing.studied), None)
+    unread = next((standing.unit for standing in standings if not standing.studied), None)
     if unread is not None:
         often = ", and it is asked often" if unread.frequency == 3 else ""
         found.append((f"aigc read {unread.id}", f"you have not read “{unread.title}”{often}"))

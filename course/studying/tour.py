@@ -55,7 +55,7 @@ def tour(console: Console) -> None:
     console.print(
         "  make lab                    open JupyterLab on your copies of the exercises\n"
         "  .venv/bin/aigc check vae    check your answers from the terminal\n"
-        "  .venv/bin/aigc list         see every unit\n"
+        "  .venv/bin/aigc path         see where to begin, and what comes after\n"
         "  README.md, README.zh.md     the index of the course, in English and Chinese",
         markup=False,
         highlight=False,

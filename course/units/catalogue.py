@@ -2,8 +2,11 @@
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import yaml
 
 from course.errors import CourseError, at
 from course.paths import root as course_root
+
+# libyaml's, which is ten times as fast, where PyYAML was built with it.
+Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 ID = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
 # The items that the course has to cover, by the letter of their codes: P1 to P5, C1 to C30, and so on.
@@ -67,7 +73,11 @@ class Page:
 
 @dataclass(frozen=True)
 class Unit:
-    """One system or concept of the course. Paths are absolute; `None` where a concept question has no such file."""
+    """One system or concept of the course. Paths are absolute; `None` where a concept question has no such file.
+
+    requires: ids of the units to know before this one; only those it builds on itself, not what they require in turn.
+    pages: language (`en`, `zh`) -> the question in it, as it stood when the unit was found.
+    """
 
     id: str
     title: str
@@ -77,6 +87,8 @@ class Unit:
     syllabus: tuple[str, ...]
     stubs: tuple[str, ...]
     root: Path = field(repr=False)
+    requires: tuple[str, ...] = ()
+    pages: dict[str, Page] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def track(self) -> str:
@@ -126,11 +138,6 @@ class Unit:
     def module_name(self) -> str:
         return "reference_impl." + self.id.replace("/", ".")
 
-    @cached_property
-    def pages(self) -> dict[str, Page]:
-        """Language (`en`, `zh`) -> the question in it."""
-        return {"en": read_page(self.question, self.root), "zh": read_page(self.question_zh, self.root)}
-
     def describe(self) -> dict[str, Any]:
         """The unit as `aigc list --json` prints it; paths relative to the root."""
 
@@ -147,6 +154,7 @@ class Unit:
             "frequency": self.frequency,
             "syllabus": list(self.syllabus),
             "stubs": list(self.stubs),
+            "requires": list(self.requires),
             "question": relative(self.question),
             "question_zh": relative(self.question_zh),
             **{key: None if self.is_concept else relative(path) for key, path in code.items()},
@@ -180,7 +188,7 @@ def split_front_matter(text: str, path: Path, root: Path) -> tuple[dict[str, Any
     if not match:
         raise at(path, "has no front matter: it must begin with a block of YAML between two lines of ---", root)
     try:
-        meta = yaml.safe_load(match[1])
+        meta = yaml.load(match[1], Loader)
     except yaml.YAMLError as error:
         raise at(path, f"front matter is not YAML: {' '.join(str(error).split())}", root) from None
     if not isinstance(meta, dict):
@@ -190,37 +198,74 @@ def split_front_matter(text: str, path: Path, root: Path) -> tuple[dict[str, Any
 
 def split_sections(body: str) -> list[str]:
     """Texts that follow each `## ` heading, the heading's own line included; fenced code is not searched for headings."""
-    blocks: list[str] = []
+    starts: list[int] = []
     fenced = False
-    for line in body.splitlines(keepends=True):
-        fenced ^= line.startswith("```")
-        if line.startswith("## ") and not fenced:
-            blocks.append(line[3:])
-        elif blocks:
-            blocks[-1] += line
-    return blocks
+    for match in re.finditer(r"^(?:```|## )", body, flags=re.MULTILINE):
+        if match[0] == "```":
+            fenced = not fenced
+        elif not fenced:
+            starts.append(match.end())
+    return [body[start : following - len("## ")] for start, following in pairwise([*starts, len(body) + len("## ")])]
 
 
 def find_units(root: Path | None = None) -> list[Unit]:
-    """All units, ordered by id. Raises CourseError on the first question that is malformed."""
+    """All units, ordered by id. Raises CourseError on the first question that is malformed, or that requires what cannot be."""
     root = root or course_root()
     folder = root / "questions"
     pages = sorted(path for path in folder.glob("*/*.md") if not path.name.endswith(".zh.md"))
-    return [read_unit(path, root) for path in pages]
+    units = [read_unit(path, root) for path in pages]
+    check_requirements(units)
+    return units
+
+
+def check_requirements(units: Iterable[Unit]) -> None:
+    """Raises CourseError if a unit requires itself, one twice, or what is no unit, or if units require each other in a circle."""
+    by_id = {unit.id: unit for unit in units}
+    for unit in by_id.values():
+        for required in unit.requires:
+            if required == unit.id:
+                raise _wrong_requires(unit, f"requires itself; take {required} out")
+            if unit.requires.count(required) > 1:
+                raise _wrong_requires(unit, f"requires {required} twice; take one out")
+            if required not in by_id:
+                near = nearest(required, by_id)
+                hint = f"did you mean {' or '.join(near)}?" if near else "`aigc list` shows them all"
+                raise _wrong_requires(unit, f"requires {required!r}, which is no unit; {hint}")
+    try:
+        TopologicalSorter({unit.id: unit.requires for unit in by_id.values()}).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]  # graphlib goes from what is required to what requires it
+        told = " → ".join(circle)
+        raise _wrong_requires(
+            by_id[circle[0]], f"requires in a circle: {told}; take out the one that need not come before"
+        ) from None
+
+
+def _wrong_requires(unit: Unit, message: str) -> CourseError:
+    return at(unit.question, f"{message} (the line `requires:` of the front matter, the same in both languages)", unit.root)
 
 
 def read_unit(path: Path, root: Path) -> Unit:
     """The unit whose English question lies at `path`, its front matter checked key by key."""
-    meta = read_page(path, root).meta
+    english = read_page(path, root)
+    meta = english.meta
     unit_id = path.relative_to(root / "questions").with_suffix("").as_posix()
     if not ID.fullmatch(unit_id):
         raise at(path, f"the unit's id {unit_id!r} must be <track>/<unit> in lower case, digits and underscores", root)
-    expected: dict[str, type] = {"title": str, "difficulty": int, "frequency": int, "syllabus": list, "stubs": list}
+    optional: dict[str, Any] = {"stubs": [], "requires": []}
+    expected: dict[str, type] = {
+        "title": str,
+        "difficulty": int,
+        "frequency": int,
+        "syllabus": list,
+        "stubs": list,
+        "requires": list,
+    }
     for key in meta:
         if key not in expected:
             near = difflib.get_close_matches(key, expected, 1)
             raise at(path, f"unknown key {key!r} in the front matter" + (f"; did you mean {near[0]!r}?" if near else ""), root)
-    meta = {"stubs": [], **meta}
+    meta = {**optional, **meta}
     for key, kind in expected.items():
         if not isinstance(meta.get(key), kind):
             raise at(path, f"front matter needs {key}: a {kind.__name__}, got {meta.get(key)!r}", root)
@@ -231,7 +276,7 @@ def read_unit(path: Path, root: Path) -> Unit:
             raise at(path, f"{code!r} is not a syllabus code such as C2 or B16", root)
     chinese = read_page(path.with_suffix(".zh.md"), root)
     for key in expected.keys() - {"title"}:
-        if {"stubs": [], **chinese.meta}.get(key) != meta[key]:
+        if {**optional, **chinese.meta}.get(key) != meta[key]:
             raise at(chinese.path, f"{key} differs from the English page: {chinese.meta.get(key)!r}, not {meta[key]!r}", root)
     if not isinstance(chinese.meta.get("title"), str):
         raise at(chinese.path, "front matter needs a title", root)
@@ -243,6 +288,8 @@ def read_unit(path: Path, root: Path) -> Unit:
         frequency=meta["frequency"],
         syllabus=tuple(meta["syllabus"]),
         stubs=tuple(meta["stubs"]),
+        requires=tuple(meta["requires"]),
+        pages={"en": english, "zh": chinese},
         root=root,
     )
 
@@ -257,11 +304,17 @@ def find_unit(name: str, root: Path | None = None) -> Unit:
     ids = [unit.id for unit in units]
     if matches:
         raise CourseError(f"{name!r} names several units: {', '.join(unit.id for unit in matches)}. Give the whole id")
-    near = difflib.get_close_matches(wanted, ids, 3, 0.4) or [
-        i for i in ids if difflib.SequenceMatcher(None, wanted.split("/")[-1], i.split("/")[1]).ratio() > 0.5
-    ]
+    near = nearest(wanted, ids)
     hint = f"did you mean {' or '.join(near)}?" if near else "`aigc list` shows them all"
     raise CourseError(f"there is no unit {name!r}; {hint}")
+
+
+def nearest(wanted: object, ids: Iterable[str]) -> list[str]:
+    """Those of `ids` that look most like `wanted`, as a whole or in their last part; up to three, the best first where they are alike as a whole."""
+    ids, text = list(ids), str(wanted)
+    return difflib.get_close_matches(text, ids, 3, 0.4) or [
+        i for i in ids if difflib.SequenceMatcher(None, text.split("/")[-1], i.split("/")[1]).ratio() > 0.5
+    ]
 
 
 def exercises(root: Path | None = None) -> list[Unit]:

@@ -1,8 +1,10 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
+from toy_course import write_question
 
 from course.errors import CourseError
 from course.units.catalogue import CODES, find_unit, find_units, syllabus
@@ -16,6 +18,7 @@ KEYS = [
     "frequency",
     "syllabus",
     "stubs",
+    "requires",
     "question",
     "question_zh",
     "module",
@@ -63,6 +66,8 @@ def test_concept_question_has_no_files_of_code(toy):
         ("sums.md", "---\ntitle", "title", "has no front matter"),
         ("sums.md", "[B11]", "[B11", "front matter is not YAML"),
         ("sums.md", "## Question", "## Frage", "unknown section '## Frage'"),
+        ("sums.md", "stubs:", "requires: toy/sums\nstubs:", r"sums\.md: front matter needs requires: a list, got 'toy/sums'"),
+        ("sums.md", "stubs:", "requires: [toy/more]\nstubs:", r"sums\.zh\.md: requires differs from the English page: None"),
         ("sums.zh.md", "frequency: 1", "frequency: 2", r"sums\.zh\.md: frequency differs from the English page: 2, not 1"),
     ],
 )
@@ -71,6 +76,50 @@ def test_malformed_question_is_named(toy, file, old, new, expected):
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(CourseError, match=expected):
         find_units(toy)
+
+
+def write_questions(toy, requires):
+    """Questions of the track `toy` without code: name -> the text of its `requires:`."""
+    for name, required in requires.items():
+        write_question(toy, f"toy/{name}", requires=required)
+
+
+def test_what_a_unit_requires_is_read_and_told(toy):
+    write_questions(toy, {"base": "[]", "tower": "[toy/base, toy/sums]"})
+    assert find_unit("tower", toy).requires == ("toy/base", "toy/sums")
+    assert find_unit("tower", toy).describe()["requires"] == ["toy/base", "toy/sums"]
+    assert find_unit("base", toy).requires == find_unit("sums", toy).requires == (), (
+        "a page need not say that it requires nothing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("requires", "expected"),
+    [
+        ({"tower": "[toy/smus]"}, r"questions/toy/tower\.md: requires 'toy/smus', which is no unit; did you mean toy/sums"),
+        ({"tower": "[sums]"}, r"tower\.md: requires 'sums', which is no unit; did you mean toy/sums"),
+        ({"tower": "[xyzzyx]"}, r"tower\.md: requires 'xyzzyx', which is no unit; `aigc list` shows them all"),
+        ({"tower": "[7]"}, r"tower\.md: requires 7, which is no unit"),
+        ({"tower": "[toy/tower]"}, r"tower\.md: requires itself; take toy/tower out"),
+        ({"tower": "[toy/sums, toy/sums]"}, r"tower\.md: requires toy/sums twice; take one out"),
+        ({"a": "[toy/b]", "b": "[toy/a]"}, r"requires in a circle: toy/(a → toy/b → toy/a|b → toy/a → toy/b); take out"),
+    ],
+)
+def test_a_requirement_that_cannot_be_is_named_with_the_edit_that_mends_it(toy, requires, expected):
+    write_questions(toy, requires)
+    with pytest.raises(CourseError, match=expected) as caught:
+        find_units(toy)
+    assert "\n" not in str(caught.value) and "`requires:` of the front matter, the same in both languages" in str(caught.value)
+
+
+def test_a_circle_is_shown_as_it_runs(toy):
+    write_questions(toy, {"a": "[toy/b]", "b": "[toy/sums, toy/c]", "c": "[toy/a]", "outside": "[toy/a]"})
+    with pytest.raises(CourseError) as caught:
+        find_units(toy)
+    circle = str(caught.value).partition("circle: ")[2].partition(";")[0].split(" → ")
+    assert circle[0] == circle[-1] and set(circle) == {"toy/a", "toy/b", "toy/c"} and len(circle) == 4
+    assert set(pairwise(circle)) == {("toy/a", "toy/b"), ("toy/b", "toy/c"), ("toy/c", "toy/a")}
+    assert str(caught.value).startswith(f"questions/{circle[0]}.md: ")
 
 
 def test_missing_translation_is_named(toy):
@@ -141,3 +190,17 @@ def test_concept_codes_of_the_syllabus_are_covered(root):
         "S2",
     ]
     assert [code for code in wanted if state[code] == "to come"] == []
+
+
+def test_lists_of_a_track_and_of_exercises(toy, aigc):
+    write_question(toy, "other/talk")
+    write_question(toy, "other/build", stubs="[f]")
+    assert [unit["id"] for unit in json.loads(aigc("list", "--track", "other", "--json")[1])] == ["other/build", "other/talk"]
+    assert aigc("list", "--exercises")[1].split() == ["other/build", "toy/sums"]
+    assert aigc("list", "--exercises", "--track", "other")[1].split() == ["other/build"]
+    assert [unit["id"] for unit in json.loads(aigc("list", "--exercises", "--json")[1])] == ["other/build", "toy/sums"]
+    listed = aigc("list", "--track", "other")[1]
+    assert "other/talk" in listed and "to read" in listed and "toy/sums" not in listed
+    status, _, err = aigc("list", "--track", "othr")
+    assert status == 2 and "there is no track 'othr'; tracks are: other, toy" in err
+    assert aigc("list", "--track", "other", "--syllabus")[0] == 2

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
-from toy_course import write_work
+from toy_course import write_question, write_work
 
 from course.authoring.build import compose, fill
 from course.cli import practise
 from course.notebook import Checker, NotYet
 from course.studying.cards import answer, card_id, flashcards
 from course.studying.progress import steps, survey
+from course.units.catalogue import find_units
 from course.units.source import read_answer, written
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
@@ -209,12 +210,44 @@ def test_status_counts_by_track(aigc, built, concept, unit, store):
     assert rows["track"] == ["studied", "attempted", "solved", "cards", "due", "new"]
     assert rows["toy"] == rows["all"] == ["1/2", "1/1", "1/1", "1", str(1 + len(flashcards(unit)))]
     assert rows["streak:"] == ["1", "day"]
-    assert "toy/sums" in aigc()[1] and "pass, 2 of 2" in aigc()[1]
+    assert "1/2" in aigc()[1] and "aigc list --track toy" in aigc()[1], (
+        "the dashboard has the same lines, and says how to unfold one"
+    )
+    assert "pass, 2 of 2" in aigc("list")[1]
 
 
-def test_the_dashboard_does_not_wait_for_torch(built, unit):
+def test_next_follows_the_path_and_not_the_alphabet(toy, store):
+    """A question is offered when what it requires is read, an exercise when that is solved, however often it is asked itself."""
+    write_question(toy, "toy/zero")
+    write_question(toy, "toy/apex", requires="[toy/zero]", frequency=3, stubs="[climb]")
+    write_question(toy, "toy/base", frequency=3, difficulty=2, stubs="[stand]")
+    write_question(toy, "toy/crown", requires="[toy/base]", frequency=3, stubs="[shine]")
+
+    def commands():
+        return [command for command, _ in steps(survey(find_units(toy), store.read())) if command != "aigc study"]
+
+    def mark(unit, **record):
+        with store.update() as state:
+            vars(state.unit(unit)).update(record)
+
+    seen = []
+    while commands()[-1].startswith("aigc read"):
+        seen.append(commands()[-1].removeprefix("aigc read "))
+        mark(seen[-1], read=True)
+    assert seen == ["toy/zero", "toy/apex", "toy/base", "toy/crown", "toy/sums"]
+    assert commands() == ["aigc open toy/apex"]
+    mark("toy/apex", verdicts={"climb": "passed"})
+    assert commands() == ["aigc open toy/base"], "the crown is read and easier, but its base is not built"
+    mark("toy/base", verdicts={"stand": "failed"})
+    assert commands() == ["aigc open toy/base", "aigc open toy/sums"], "begun, and beside it what is ready"
+    mark("toy/base", verdicts={"stand": "passed"})
+    assert commands() == ["aigc open toy/crown"]
+
+
+@pytest.mark.parametrize("call", ["study.dashboard()", "study.next_steps()", "browse.show_path()"])
+def test_a_screen_does_not_wait_for_torch(built, unit, call):
     write_work(unit, fill(compose(unit, solved=False), RIGHT))
-    program = "import sys; from course.cli import study; study.dashboard(); sys.exit('torch' in sys.modules)"
+    program = f"import sys; from course.cli import browse, study; {call}; sys.exit('torch' in sys.modules)"
     env = {**os.environ, "AIGC_ROOT": str(built)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
     assert done.returncode == 0, "`aigc` must answer at once, and torch takes seconds to import\n" + done.stderr

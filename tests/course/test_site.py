@@ -25,6 +25,7 @@ from course.site.html import Text, plain
 from course.site.pages import LANGUAGES, build_site
 from course.studying.cards import SCHEDULER, flashcards
 from course.units.catalogue import find_units
+from course.units.order import learning_path, stages
 
 ASSETS = site_module.ASSETS
 
@@ -132,6 +133,30 @@ def test_a_question_leads_to_its_notebook_tests_and_reference(pages, root):
                 f"../../tests/exercises/{unit.track}/test_{unit.name}.html",
             ]  # fmt: skip
             assert set(wanted) <= set(links), f"{unit.id} ({language})"
+
+
+def test_the_first_page_begins_with_the_path(site, pages, root):
+    path = learning_path(find_units(root))
+    for language in LANGUAGES:
+        expected = [f"questions/{unit.id}.html" for unit in path]
+        found = [link for link in pages[Path(language) / "index.html"].links if re.fullmatch(r"questions/.*", link)]
+        assert found[: len(path)] == expected, "each unit once, in the order of the path"
+        assert sorted(found[len(path) :]) == sorted(expected), "then by track"
+        text = (site / language / "index.html").read_text(encoding="utf-8")
+        headings = re.findall(r"<h[23][^>]*>([^<]+)</h[23]>", text)
+        assert headings[0] == {"en": "The path", "zh": "学习路线"}[language] and text.index('id="path"') < text.index(
+            'id="concepts"'
+        )
+        starts = [int(start) for start in re.findall(r'<ol class="path" start="(\d+)">', text)]
+        sizes = [len(units) for units in stages(path).values()]
+        assert starts == [1 + sum(sizes[:place]) for place in range(len(sizes))], "the numbers go on from stage to stage"
+
+
+def test_a_question_leads_to_what_it_requires(pages, root):
+    for unit in find_units(root):
+        for language in LANGUAGES:
+            links = pages[Path(language) / f"questions/{unit.id}.html"].links
+            assert {f"../../questions/{required}.html" for required in unit.requires} <= set(links), f"{unit.id} ({language})"
 
 
 def test_no_formula_is_left_as_it_was_written(pages):
@@ -251,7 +276,7 @@ def test_the_browser_schedules_as_the_terminal_does():
 
 def test_a_card_is_the_same_one_in_both_languages_and_in_the_terminal(site, root):
     texts = {language: (site / f"assets/cards-{language}.js").read_text(encoding="utf-8") for language in LANGUAGES}
-    ids = [card.id for unit in find_units(root) for card in flashcards(unit)]
+    ids = [card.id for unit in learning_path(find_units(root)) for card in flashcards(unit)]
     for text in texts.values():
         assert re.findall(r'"id":"([^"]+)"', text) == ids
 
@@ -559,7 +584,7 @@ def test_a_grade_is_kept_over_a_reload_and_in_the_other_language(site, tab, root
     shown = "document.querySelector('#card').dataset.id"
     tab.open(site / "en/flashcards.html")
     first = tab.js(shown)
-    assert first == flashcards(find_units(root)[0])[0].id and not tab.shown("#back")
+    assert first == flashcards(learning_path(find_units(root))[0])[0].id and not tab.shown("#back")
     tab.press("4")
     assert tab.js(shown) == first, "no grade before the answer is seen"
     tab.press(" ")
@@ -593,7 +618,7 @@ def test_a_card_is_graded_by_touch(site, tab):
 
 
 def test_what_is_due_today_comes_first_and_from_the_morning_on(site, tab, root):
-    units = find_units(root)
+    units = learning_path(find_units(root))
     seen, other = flashcards(units[0])[1].id, flashcards(units[0])[2].id
     tab.open(site / "en/flashcards.html")
     tab.js(f"""(() => {{

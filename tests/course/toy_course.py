@@ -251,6 +251,17 @@ def write_toy(folder: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def write_question(
+    folder: Path, unit: str, *, requires: str = "[]", frequency: int = 1, difficulty: int = 1, stubs: str = "[]"
+) -> None:
+    """A question that is hardly more than its front matter, in both languages."""
+    for suffix, title in ((".md", unit), (".zh.md", f"{unit} 题")):
+        head = f"title: {title}\ndifficulty: {difficulty}\nfrequency: {frequency}\nsyllabus: []\nstubs: {stubs}\nrequires: {requires}"
+        path = folder / "questions" / f"{unit}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"---\n{head}\n---\n", encoding="utf-8")
+
+
 def write_work(unit: Unit, notebook: str | dict[str, Any]) -> None:
     """Make this the learner's copy."""
     unit.work.parent.mkdir(parents=True, exist_ok=True)
