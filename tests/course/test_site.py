@@ -202,6 +202,12 @@ def searched(site):
         ("zh", "KL 散度", "questions/image/vae.html"),
         ("zh", "注意力", "questions/text/attention.html"),
         ("zh", "噪", "questions/concepts/mistakes_adding_noise.html"),
+        ("zh", "ＫＬ　散度", "questions/image/vae.html"),
+        ("zh", "（重参数化）技巧。", "questions/image/vae.html"),
+        ("zh", "beta-VAE", "questions/image/vae.html"),
+        ("en", "β-VAE", "questions/image/vae.html"),
+        ("zh", "GPT模型", "questions/text/gpt.html"),
+        ("zh", "v-预测", "questions/convert/text_to_image.html"),
     ],
 )
 def test_a_term_leads_to_its_page(searched, language, query, page):
@@ -249,6 +255,73 @@ def test_the_browser_schedules_as_the_terminal_does():
             if card.stability > 5000:
                 break
     assert same > 0.8 * total
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("ＶＡＥ", "vae"), ("ｖａｅ", "VAE"), ("β－ＶＡＥ", "β-VAE"), ("𝛽-VAE", "β-VAE"), ("Griffin－Lim", "griffin-lim"), ("ＧＰＴ模型", "GPT 模型"),
+     ("KL散度", "KL 散度"), ("重参数化，技巧", "重参数化 技巧"), ("ｖ－预测", "v-预测"), ("Ｔｒａｎｓｆｏｒｍｅｒ　编码器", "transformer编码器")],
+)  # fmt: skip
+def test_width_compatible_forms_and_case_make_no_difference(searched, written, meant):
+    assert searched("zh", written) == searched("zh", meant) != []
+
+
+def full_width(text):
+    """Latin letters, digits and punctuation as an input method for Chinese may write them."""
+    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "\u3000" if c == " " else c for c in text)
+
+
+def test_a_term_of_two_scripts_is_found_by_its_whole_and_by_its_parts(searched, site):
+    """Terms as the Chinese pages write them, such as β-VAE 的 or KL 散度, drawn at random: each leads to the section it was taken from."""
+    entries = json.loads((site / "assets/search-zh.js").read_text(encoding="utf-8").partition(".zh = ")[2].rstrip(";\n"))
+    texts = {entry["path"]: entry["text"] for entry in entries}
+    places = [(path, match) for path, text in texts.items()
+              for match in re.finditer(r"(?<![^\W\u3400-\u9fff])([A-Za-zα-ω]+)([ -]?)([\u3400-\u9fff]{2,4}|(?<=-)[A-Za-z]+\b)", text)]  # fmt: skip
+    for path, match in random.Random(os.getpid()).sample(places, 60):
+        first, joint, second = match.groups()
+        for query in (
+            match[0],
+            first + second if not joint.strip() else match[0],
+            f"{first} {second}",
+            full_width(match[0]),
+            first,
+            second,
+        ):
+            assert path in searched("zh", query), f"{query} does not lead to {path}, which has {match[0]}"
+
+
+@pytest.fixture(scope="session")
+def found_in():
+    """Which of some texts a query finds."""
+    engine = quickjs.Context()
+    for script in ("vendor/minisearch/minisearch.js", "site/search.js"):
+        engine.eval((ASSETS / script).read_text(encoding="utf-8"))
+    engine.eval("var find = (texts, query) => makeIndex(JSON.parse(texts).map((text, id) => ({ id, text, title: '', heading: '', path: text })))"
+                ".search(query).map(result => result.path).join('|')")  # fmt: skip
+    return lambda texts, query: set(filter(None, engine.get("find")(json.dumps(texts), query).split("|")))
+
+
+MIXED = ["ＧＰＴ模型会写代码", "β-VAE 的瓶颈", "用v-预测来训练", "先过Transformer 编码器，再解码", "ﬁne-tuning（微调）"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("GPT模型", [0]), ("gpt", [0]), ("模型", [0]), ("beta-VAE", [1]), ("β-VAE", [1]), ("β", [1]), ("beta", [1]), ("vae", [1]), ("VAE瓶颈", [1]),
+     ("v-预测", [2]), ("v预测", [2]), ("ｖ", [2]), ("预测", [2]), ("Transformer 编码器", [3]), ("transformer", [3]), ("编码器", [3]),
+     ("编码器，", [3]), ("Transformer编码", [3]), ("fine-tuning", [4]), ("微调", [4]), ("GPT预测", []), ("α-VAE", [])],
+)  # fmt: skip
+def test_terms_of_two_scripts(found_in, query, found):
+    assert found_in(MIXED, query) == {MIXED[place] for place in found}
+
+
+def test_where_a_word_stands_is_where_it_stands_in_the_text():
+    engine = quickjs.Context()
+    engine.eval((ASSETS / "site/search.js").read_text(encoding="utf-8"))
+    place = engine.eval("(text, word) => foldInPlace(text).indexOf(word)")
+    text = "𝑥 … ① ﬁne ＶＡＥ 与 Β-vae"
+    assert [place(text, word) for word in ("vae", "β")] == [
+        text.encode("utf-16-le").index(c.encode("utf-16-le")) // 2 for c in "ＶΒ"
+    ]
 
 
 # The page of the flashcards, as far as its script sees it: elements that keep what they are told, a clock that stands, and one timer.
@@ -342,7 +415,7 @@ def scheduled(draw, number, day, zone):
     """A card whose answers ended about `day`, by fsrs; or one that falls due about it."""
     moment = around_midnight(draw, day, zone)
     if draw.random() < 0.5:
-        days = draw.randrange(1, 40)
+        days = draw.choice([1, 1, draw.randrange(2, 40)])
         return Card(
             number, state=State.Review, stability=5.0, difficulty=5.0, due=moment, last_review=moment - timedelta(days=days)
         )
@@ -423,6 +496,18 @@ def test_the_same_answers_are_worth_the_same_on_the_page_and_in_the_terminal(zon
     assert early > 5
 
 
+def test_the_page_asks_no_card_twice_on_the_day_of_25_hours(at_home):
+    home = at_home("Europe/Berlin")
+    night = datetime(2026, 10, 25, 0, 10, tzinfo=home).astimezone(UTC)
+    card = Card(1, state=State.Review, stability=1.0, difficulty=5.0, due=night + timedelta(days=1), last_review=night)
+    page = FlashcardPage({"card": card}, night)
+    assert (page.due(["card"]), page.wait()[0]) == (set(), "1 d")
+    page.at(datetime(2026, 10, 25, 23, 30, tzinfo=home))
+    assert page.due(["card"]) == set() and 1000 < page.wait()[1] < 2000, "until midnight"
+    page.at(datetime(2026, 10, 26, 0, 0, tzinfo=home))
+    assert page.due(["card"]) == {"card"}
+
+
 def test_the_page_looks_again_when_the_next_card_is_due(at_home):
     home = at_home("Europe/Berlin")
     evening = datetime(2026, 3, 28, 22, 0, tzinfo=home)
@@ -435,6 +520,8 @@ def test_the_page_looks_again_when_the_next_card_is_due(at_home):
     assert (said, wait) == ("1 min", ("1 min", 60.5))
     page.at(evening + timedelta(seconds=wait[1]))
     assert page.due(["card"]) == {"card"}
+    ahead = Card(1, stability=1.0, difficulty=5.0, due=evening.astimezone(UTC) + timedelta(days=60))
+    assert FlashcardPage({"card": ahead}, evening).wait() == ("1440 h", 2 * 3600 + 0.5), "a clock that was set back: at midnight"
 
 
 def test_a_card_is_the_same_one_in_both_languages_and_in_the_terminal(site, root):

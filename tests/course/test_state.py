@@ -229,6 +229,7 @@ JOURNEYS = {
     "Auckland to Honolulu": (["10 20:00 +13", "11 20:00 +13", "12 09:00 +13", "11 19:00 -10", "13 08:00 -10"], "13 09:00 -10", 4),
     "Auckland to Honolulu, asked on landing": (["11 20:00 +13", "12 23:30 +13"], "11 23:30 -10", 2),
     "Honolulu to Auckland": (["10 08:00 -10", "12 20:00 +13", "13 07:00 +13"], "13 07:00 +13", 3),
+    "Honolulu to Auckland, begun at midnight": (["10 00:30 -10", "12 20:00 +13"], "12 20:00 +13", 2),
     "Honolulu to Auckland, asked on landing": (["09 08:00 -10", "10 20:00 -10"], "12 07:00 +13", 2),
     "Honolulu to Auckland, a day missed there": (["10 20:00 -10", "13 00:10 +13"], "13 07:00 +13", 1),
     "Honolulu to Auckland, a day missed before": (["10 08:00 -10", "13 10:00 +13"], "13 10:00 +13", 1),
