@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from fsrs import Card, Rating, Scheduler
+from fsrs import State as Learned
 from rich.console import Console
 
 from course.errors import at
-from course.studying.state import State, Store
+from course.studying.state import ONE_DAY, State, Store, local_date
 from course.units.catalogue import Unit
 
 # Without fuzzing (a random day more or less), the same answers always give the same schedule.
@@ -39,14 +41,37 @@ def card_id(unit: Unit, front: str) -> str:
     return f"{unit.id}#{hashlib.sha256(front.encode()).hexdigest()[:12]}"
 
 
+# The rule of the terminal and of the site (flashcards.js), in the same words: a card in review is due for the whole of its day by the learner's
+# calendar, which comes after the day of its last answer; a card that is being learnt is due from its minute on.
+
+
+def due_date(card: Card) -> date:
+    """The local date from which a card in review is due. FSRS adds days of 24 h: where a day has 25, they may end on the day of the answer."""
+    day = local_date(card.due)
+    return day if card.last_review is None else max(day, local_date(card.last_review) + ONE_DAY)
+
+
+def is_due(card: Card, now: datetime) -> bool:
+    """Whether a card is to be asked at `now` (aware), by the rule above."""
+    return due_date(card) <= local_date(now) if card.state is Learned.Review else card.due <= now
+
+
+def as_asked(card: Card, now: datetime) -> Card:
+    """The card as FSRS is to see it at `now`: one that is asked earlier on its day than FSRS meant has waited for all of its days."""
+    seen = copy(card)
+    if card.state is Learned.Review and card.last_review is not None and now < card.due and is_due(card, now):
+        seen.last_review = card.last_review - (card.due - now)
+    return seen
+
+
 def answer(store: Store, card: str, rating: int, now: datetime) -> Card:
     """Grade a card at `now` (in UTC): its new schedule, which is saved when this returns."""
     with store.update() as state:
         before = state.cards.get(card) or Card(int(hashlib.sha256(card.encode()).hexdigest()[:12], 16), due=now)
-        after, _ = SCHEDULER.review_card(before, Rating(rating), now)
+        after, _ = SCHEDULER.review_card(as_asked(before, now), Rating(rating), now)
         state.cards[card] = after
         state.reviews.append((card, rating, now.isoformat()))
-        state.active()
+        state.active(now.astimezone())
     return after
 
 
@@ -78,24 +103,22 @@ WORDS = {
 }
 
 
-def interval(length: timedelta, words: dict[str, str]) -> str:
-    """A time to wait, in whole minutes, hours or days, at least a minute."""
-    minutes = max(1, round(length / timedelta(minutes=1)))
-    if minutes < 60:
-        return words["minutes"].format(minutes)
-    if minutes < 24 * 60:
-        return words["hours"].format(round(minutes / 60))
-    return words["days"].format(round(minutes / 24 / 60))
+def interval(card: Card, now: datetime, words: dict[str, str]) -> str:
+    """How long a card waits after `now`: one in review whole days of the calendar (1: tomorrow); else minutes or hours, at least a minute."""
+    if card.state is Learned.Review:
+        return words["days"].format((due_date(card) - local_date(now)).days)
+    minutes = max(1, round((card.due - now) / timedelta(minutes=1)))
+    return words["minutes"].format(minutes) if minutes < 60 else words["hours"].format(round(minutes / 60))
 
 
 def following(cards: Iterable[Flashcard], state: State, now: datetime, only_due: bool) -> Flashcard | None:
-    """The card to ask now: of those that are due the one that has waited longest, else the first new one, if new ones may be asked."""
+    """The card to ask now: of those that are due the one whose moment came first, else the first new one, if new ones may be asked."""
     due, fresh = [], None
     for card in cards:
         known = state.cards.get(card.id)
         if known is None:
             fresh = fresh or card
-        elif known.due <= now:
+        elif is_due(known, now):
             due.append((known.due, card))
     if due:
         return min(due, key=lambda pair: pair[0])[1]
@@ -103,8 +126,8 @@ def following(cards: Iterable[Flashcard], state: State, now: datetime, only_due:
 
 
 def due_count(cards: Iterable[Flashcard], state: State, now: datetime) -> int:
-    """How many of `cards` are to be asked again by now."""
-    return sum(card.id in state.cards and state.cards[card.id].due <= now for card in cards)
+    """How many of `cards` are to be asked again at `now`."""
+    return sum(card.id in state.cards and is_due(state.cards[card.id], now) for card in cards)
 
 
 class Quit(Exception):
@@ -161,7 +184,7 @@ def study(
             moment = now()
             after = answer(store, card.id, int(grade), moment)
             answered, forgotten = answered + 1, forgotten + (grade == "1")
-            show(words["back"].format(interval(after.due - moment, words)), "dim")
+            show(words["back"].format(interval(after, moment, words)), "dim")
     except (Quit, KeyboardInterrupt):  # an interrupt between two prompts, too
         pass
     state = store.read()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from course import paths
 from course.errors import CourseError
-from course.studying.cards import flashcards
+from course.studying.cards import flashcards, is_due
 from course.studying.state import State, Store, UnitRecord
 from course.units.catalogue import Unit
 from course.units.order import learning_path
@@ -114,7 +114,7 @@ def survey(units: Iterable[Unit], state: State, now: datetime | None = None) -> 
     standings = []
     for unit in learning_path(units):
         cards = [state.cards.get(card.id) for card in flashcards(unit)]
-        due = sum(card is not None and card.due <= now for card in cards)
+        due = sum(card is not None and is_due(card, now) for card in cards)
         standings.append(Standing(unit, state.units.get(unit.id, UnitRecord()), due, cards.count(None)))
     return standings
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -29,7 +29,10 @@ from rich.console import Console
 from course.errors import CourseError
 from course.paths import write_atomic
 
-VERSION = 1
+VERSION = 2  # of format 1, `days` held only dates; it is still read
+ONE_DAY = timedelta(days=1)
+DAYLIGHT_SAVING = timedelta(hours=1)  # a clock that moves by no more has not flown
+Date = TypeVar("Date", bound=date)
 LOCK_SECONDS = 10.0  # a write takes milliseconds, so whoever holds the lock for this long is stuck
 
 
@@ -49,40 +52,100 @@ class UnitRecord:
         return [stub for stub, status in self.verdicts.items() if status == "passed"]
 
 
+def local_date(moment: datetime) -> date:
+    """The date of `moment` (aware) by the calendar of the place where this machine is now."""
+    return moment.astimezone().date()
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day on which something was done: its local date, and the moments of the first and last thing done, with the offset of the place.
+
+    A day of which only the date is known, as in a file of format 1, has no moments.
+    """
+
+    on: date
+    first: datetime | None = None
+    last: datetime | None = None
+
+    @classmethod
+    def of(cls, now: "datetime | date | None") -> "Day":
+        """The day of an aware moment by the calendar of its own offset, of a date alone, or of this machine's clock."""
+        if isinstance(now, date) and not isinstance(now, datetime):
+            return cls(now)
+        now = (now or datetime.now().astimezone()).replace(microsecond=0)
+        return cls(now.date(), now, now)
+
+    def and_then(self, later: "Day") -> "Day":
+        """This day, on which what is known of `later` was done too."""
+        moments = [moment for moment in (self.first, self.last, later.last) if moment is not None]
+        return Day(self.on, min(moments, default=None), max(moments, default=None))
+
+    def follows(self, before: "Day") -> bool:
+        """Whether no day was missed after `before`: by the dates or, if the learner flew in between, by the calendar of either place."""
+        if self.on - before.on <= ONE_DAY:
+            return True
+        if self.first is None or before.last is None:
+            return False
+        here, there = self.first.tzinfo, before.last.tzinfo
+        if abs(self.first.replace(tzinfo=there) - self.first) <= DAYLIGHT_SAVING:
+            return False
+        date_there, last_date_here = self.first.astimezone(there).date(), before.last.astimezone(here).date()
+        return min(date_there - before.on, self.on - last_date_here) <= ONE_DAY
+
+    def entry(self) -> list[str | None]:
+        """The day as the file holds it."""
+        return [self.on.isoformat(), *(None if moment is None else moment.isoformat() for moment in (self.first, self.last))]
+
+
 @dataclass
 class State:
-    """All that is remembered. reviews: (card, rating from 1 to 4, time in UTC); days: local dates on which something was done."""
+    """All that is remembered. reviews: (card, rating from 1 to 4, time in UTC); days: those on which something was done, by date.
+
+    The streak counts days of the learner's own calendar, wherever that is:
+
+    - What is done counts for the local date of the machine. Where the newest date is tomorrow's, a flight west or over the date line has turned the
+      calendar back: the long day goes on and counts once, and a date that comes twice need be studied once.
+    - A date on which nothing was done breaks the streak, unless a flight east took it away: where the offset has changed by more than the hour of
+      daylight saving, it is enough that no date is missing by the calendar of the place left or by that of the place reached.
+    - A streak lasts up to today, or to yesterday while today is still to come. A clock that was wrong may have left dates ahead of today: their
+      streak holds too, and the longer one counts. So no clock that is set back loses a streak, and no date of the file is ever thrown away.
+    """
 
     units: dict[str, UnitRecord] = field(default_factory=dict)
     cards: dict[str, Card] = field(default_factory=dict)
     reviews: list[tuple[str, int, str]] = field(default_factory=list)
-    days: list[str] = field(default_factory=list)
+    days: list[Day] = field(default_factory=list)
 
     def unit(self, unit: str) -> UnitRecord:
         """The record of a unit, made if there is none."""
         return self.units.setdefault(unit, UnitRecord())
 
-    def active(self, today: date | None = None) -> None:
-        """Something was done today."""
-        day = (today or date.today()).isoformat()
-        if day not in self.days:
-            self.days.append(day)
+    def active(self, now: datetime | date | None = None) -> None:
+        """Something was done at `now` (see `Day.of`)."""
+        today, known = Day.of(now), {day.on: day for day in self.days}
+        newest = max(known, default=today.on)
+        on = newest if newest - today.on == ONE_DAY else today.on
+        known[on] = known[on].and_then(today) if on in known else today
+        self.days = [known[on] for on in sorted(known)]
 
-    def streak(self, today: date | None = None) -> int:
-        """Days in a row on which something was done, up to today, or to yesterday while today is still to come."""
-        day = today or date.today()
-        if day.isoformat() not in self.days:
-            day -= timedelta(days=1)
-        length = 0
-        while day.isoformat() in self.days:
-            length, day = length + 1, day - timedelta(days=1)
-        return length
+    def streak(self, now: datetime | date | None = None) -> int:
+        """Days in a row on which something was done, up to `now` (see `Day.of`)."""
+        today = Day.of(now)
+        runs: list[list[Day]] = []
+        for day in self.days:
+            if runs and day.follows(runs[-1][-1]):
+                runs[-1].append(day)
+            else:
+                runs.append([day])
+        return max((len(run) for run in runs if today.follows(run[-1])), default=0)
 
     def dump(self) -> str:
         """The file's text."""
         units = {key: vars(record) for key, record in sorted(self.units.items())}
         cards = {key: card.to_dict() for key, card in self.cards.items()}
-        whole = {"version": VERSION, "units": units, "cards": cards, "reviews": self.reviews, "days": self.days}
+        days = [day.entry() for day in self.days]
+        whole = {"version": VERSION, "units": units, "cards": cards, "reviews": self.reviews, "days": days}
         return json.dumps(whole, separators=(",", ":")) + "\n"
 
 
@@ -91,7 +154,7 @@ class Unusable(Exception):
 
 
 def parse(text: str) -> State:
-    """The state in a file's text. Raises Unusable if anything in it is not as `State.dump` writes it."""
+    """The state in a file's text, of this format or of 1. Raises Unusable if anything in it is not as `State.dump` writes it."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
@@ -100,13 +163,13 @@ def parse(text: str) -> State:
     if isinstance(version, int) and version > VERSION:
         raise Unusable(f"a newer version of the course wrote it (format {version}, this one reads {VERSION})")
     try:
-        if version != VERSION or whole.keys() - {"version", "units", "cards", "reviews", "days"}:
+        if version not in (1, VERSION) or whole.keys() - {"version", "units", "cards", "reviews", "days"}:
             raise ValueError
         return State(
             {str(key): _record(value) for key, value in whole["units"].items()},
             {str(key): _card(value) for key, value in whole["cards"].items()},
             [_review(*entry) for entry in whole["reviews"]],
-            [date.fromisoformat(day).isoformat() for day in whole["days"]],
+            _days([[day, None, None] for day in whole["days"]] if version == 1 else whole["days"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise Unusable("it is damaged (its entries are not as expected)") from None
@@ -125,7 +188,7 @@ def _record(entry: dict[str, Any]) -> UnitRecord:
 def _card(entry: Any) -> Card:
     card = Card.from_dict(entry)
     moments = [moment for moment in (card.due, card.last_review) if moment is not None]
-    if any(moment.tzinfo != UTC for moment in moments):  # the scheduler counts in UTC and refuses all else
+    if any(_countable(moment).tzinfo != UTC for moment in moments):  # the scheduler counts in UTC and refuses all else
         raise ValueError
     numbers = [number for number in (card.stability, card.difficulty) if number is not None]
     if not all(math.isfinite(number) and number > 0 for number in numbers):
@@ -139,6 +202,30 @@ def _review(card: str, rating: int, moment: str) -> tuple[str, int, str]:
     if not isinstance(card, str) or rating not in (1, 2, 3, 4):
         raise ValueError
     return card, rating, datetime.fromisoformat(moment).isoformat()
+
+
+def _days(entries: list[list[Any]]) -> list[Day]:
+    days = {}
+    for day, first, last in entries:
+        if (first is None) != (last is None):
+            raise ValueError
+        on = _countable(date.fromisoformat(day))
+        days[on] = Day(on) if first is None else Day(on, _moment(first), _moment(last))
+    return [days[on] for on in sorted(days)]
+
+
+def _moment(text: str) -> datetime:
+    moment = _countable(datetime.fromisoformat(text))
+    if moment.utcoffset() is None:
+        raise ValueError
+    return moment
+
+
+def _countable(day: Date) -> Date:
+    """`day`, if the days around it are dates too, in any place."""
+    if not date.min.year < day.year < date.max.year:
+        raise ValueError
+    return day
 
 
 def home() -> Path:

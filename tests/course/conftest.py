@@ -1,7 +1,9 @@
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -61,6 +63,23 @@ def store(tmp_path_factory, monkeypatch) -> Store:
     """An empty state for each test, also for the processes that it starts."""
     monkeypatch.setenv("AIGC_HOME", str(tmp_path_factory.mktemp("home")))
     return Store()
+
+
+@pytest.fixture
+def at_home() -> Iterator[Callable[[str], ZoneInfo]]:
+    """Put this machine into a time zone, such as Europe/Berlin; the zone."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("a process can change its time zone only on POSIX")
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        def move(zone: str) -> ZoneInfo:
+            patch.setenv("TZ", zone)
+            time.tzset()
+            return ZoneInfo(zone)
+
+        yield move
+    time.tzset()
 
 
 @pytest.fixture

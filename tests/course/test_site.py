@@ -5,7 +5,7 @@ import os
 import random
 import re
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -23,7 +23,9 @@ from course.errors import CourseError
 from course.site import pages as site_module
 from course.site.html import Text, plain
 from course.site.pages import LANGUAGES, build_site
-from course.studying.cards import SCHEDULER, flashcards
+from course.studying.cards import SCHEDULER, Flashcard, as_asked, due_count, due_date, flashcards, following, interval, is_due
+from course.studying.cards import WORDS as CARD_WORDS
+from course.studying.state import State as Learner
 from course.units.catalogue import find_units
 from course.units.order import learning_path, stages
 
@@ -225,6 +227,12 @@ def searched(site):
         ("zh", "KL 散度", "questions/image/vae.html"),
         ("zh", "注意力", "questions/text/attention.html"),
         ("zh", "噪", "questions/concepts/mistakes_adding_noise.html"),
+        ("zh", "ＫＬ　散度", "questions/image/vae.html"),
+        ("zh", "（重参数化）技巧。", "questions/image/vae.html"),
+        ("zh", "beta-VAE", "questions/image/vae.html"),
+        ("en", "β-VAE", "questions/image/vae.html"),
+        ("zh", "GPT模型", "questions/text/gpt.html"),
+        ("zh", "v-预测", "questions/convert/text_to_image.html"),
     ],
 )
 def test_a_term_leads_to_its_page(searched, language, query, page):
@@ -272,6 +280,273 @@ def test_the_browser_schedules_as_the_terminal_does():
             if card.stability > 5000:
                 break
     assert same > 0.8 * total
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("ＶＡＥ", "vae"), ("ｖａｅ", "VAE"), ("β－ＶＡＥ", "β-VAE"), ("𝛽-VAE", "β-VAE"), ("Griffin－Lim", "griffin-lim"), ("ＧＰＴ模型", "GPT 模型"),
+     ("KL散度", "KL 散度"), ("重参数化，技巧", "重参数化 技巧"), ("ｖ－预测", "v-预测"), ("Ｔｒａｎｓｆｏｒｍｅｒ　编码器", "transformer编码器")],
+)  # fmt: skip
+def test_width_compatible_forms_and_case_make_no_difference(searched, written, meant):
+    assert searched("zh", written) == searched("zh", meant) != []
+
+
+def full_width(text):
+    """Latin letters, digits and punctuation as an input method for Chinese may write them."""
+    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "\u3000" if c == " " else c for c in text)
+
+
+def test_a_term_of_two_scripts_is_found_by_its_whole_and_by_its_parts(searched, site):
+    """Terms as the Chinese pages write them, such as β-VAE 的 or KL 散度, drawn at random: each leads to the section it was taken from."""
+    entries = json.loads((site / "assets/search-zh.js").read_text(encoding="utf-8").partition(".zh = ")[2].rstrip(";\n"))
+    texts = {entry["path"]: entry["text"] for entry in entries}
+    places = [(path, match) for path, text in texts.items()
+              for match in re.finditer(r"(?<![^\W\u3400-\u9fff])([A-Za-zα-ω]+)([ -]?)([\u3400-\u9fff]{2,4}|(?<=-)[A-Za-z]+\b)", text)]  # fmt: skip
+    for path, match in random.Random(os.getpid()).sample(places, 60):
+        first, joint, second = match.groups()
+        for query in (
+            match[0],
+            first + second if not joint.strip() else match[0],
+            f"{first} {second}",
+            full_width(match[0]),
+            first,
+            second,
+        ):
+            assert path in searched("zh", query), f"{query} does not lead to {path}, which has {match[0]}"
+
+
+@pytest.fixture(scope="session")
+def found_in():
+    """Which of some texts a query finds."""
+    engine = quickjs.Context()
+    for script in ("vendor/minisearch/minisearch.js", "site/search.js"):
+        engine.eval((ASSETS / script).read_text(encoding="utf-8"))
+    engine.eval("var find = (texts, query) => makeIndex(JSON.parse(texts).map((text, id) => ({ id, text, title: '', heading: '', path: text })))"
+                ".search(query).map(result => result.path).join('|')")  # fmt: skip
+    return lambda texts, query: set(filter(None, engine.get("find")(json.dumps(texts), query).split("|")))
+
+
+MIXED = ["ＧＰＴ模型会写代码", "β-VAE 的瓶颈", "用v-预测来训练", "先过Transformer 编码器，再解码", "ﬁne-tuning（微调）"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("GPT模型", [0]), ("gpt", [0]), ("模型", [0]), ("beta-VAE", [1]), ("β-VAE", [1]), ("β", [1]), ("beta", [1]), ("vae", [1]), ("VAE瓶颈", [1]),
+     ("v-预测", [2]), ("v预测", [2]), ("ｖ", [2]), ("预测", [2]), ("Transformer 编码器", [3]), ("transformer", [3]), ("编码器", [3]),
+     ("编码器，", [3]), ("Transformer编码", [3]), ("fine-tuning", [4]), ("微调", [4]), ("GPT预测", []), ("α-VAE", [])],
+)  # fmt: skip
+def test_terms_of_two_scripts(found_in, query, found):
+    assert found_in(MIXED, query) == {MIXED[place] for place in found}
+
+
+def test_where_a_word_stands_is_where_it_stands_in_the_text():
+    engine = quickjs.Context()
+    engine.eval((ASSETS / "site/search.js").read_text(encoding="utf-8"))
+    place = engine.eval("(text, word) => foldInPlace(text).indexOf(word)")
+    text = "𝑥 … ① ﬁne ＶＡＥ 与 Β-vae"
+    assert [place(text, word) for word in ("vae", "β")] == [
+        text.encode("utf-16-le").index(c.encode("utf-16-le")) // 2 for c in "ＶΒ"
+    ]
+
+
+# The page of the flashcards, as far as its script sees it: elements that keep what they are told, a clock that stands, and one timer.
+PAGE = """
+    var globalThis = this, window = {}, now = 0, timer = null, kept = {}, elements = {}, RealDate = Date;
+    Date = class extends RealDate {
+      constructor(...given) { if (given.length) super(...given); else super(now); }
+      static now() { return now; }
+    };
+    var element = () => ({ dataset: {}, value: "", heard: {}, addEventListener(event, act) { this.heard[event] = act; },
+      querySelector() { return this.small ??= element(); } });
+    var grades = [1, 2, 3, 4].map((grade) => Object.assign(element(), { dataset: { grade } }));
+    var document = { body: element(), getElementById: (id) => elements[id] ??= element(), querySelectorAll: () => grades,
+      querySelector: (selector) => elements[selector] ??= element() };
+    var localStorage = { getItem: (key) => kept[key] ?? null, setItem: (key, value) => { kept[key] = value; } };
+    var addEventListener = () => {}, clearTimeout = () => {}, setTimeout = (act, wait) => { timer = { act, wait }; };
+    document.querySelector(".grades").dataset.times = "{0} min|{0} h|{0} d";
+    document.getElementById("counts").dataset.words = "{due}";
+    document.getElementById("done").dataset = { words: "{when}", end: "" };
+    var due = (track) => { elements.track.value = track; elements.track.heard.change(); return Number(elements.counts.textContent); };
+    var answer = (grade) => { elements.flip.heard.click(); const said = grades[grade - 1].small.textContent; grades[grade - 1].heard.click(); return said; };
+"""
+KEPT = "aigc-flashcards-1"
+
+
+class FlashcardPage:
+    """The flashcards page's own script over `cards` (id -> card of fsrs, or None for a new one), run in QuickJS. Each card has a track of its own."""
+
+    def __init__(self, cards, now):
+        self._engine = engine = quickjs.Context()
+        engine.eval(PAGE)
+        engine.eval((ASSETS / "vendor/ts-fsrs/ts-fsrs.js").read_text(encoding="utf-8"))
+        listed = [{"id": card, "track": card} for card in cards]
+        known = {name: {"reps": 1, "lapses": 0, "elapsed_days": 0, "scheduled_days": 1, "learning_steps": 0, **card.to_dict()}
+                 for name, card in cards.items() if card}  # fmt: skip
+        engine.eval(f"window.CARDS = {json.dumps(listed)}; kept['{KEPT}'] = {json.dumps(json.dumps({'cards': known}))}")
+        self.at(now)
+        engine.eval((ASSETS / "site/flashcards.js").read_text(encoding="utf-8"))
+
+    def at(self, now):
+        self._engine.eval(f"now = {now.timestamp() * 1000}")
+
+    def due(self, cards):
+        """Those of `cards` that are due."""
+        return {card for card in cards if self._engine.get("due")(card)}
+
+    def asked(self):
+        """The card that is asked first of all."""
+        self._engine.get("due")("")
+        return self._engine.eval("elements.card.dataset.id")
+
+    def answer(self, grade):
+        """Look at the answer and grade the card that is asked: how long the page says it will wait."""
+        return self._engine.get("answer")(grade)
+
+    def wait(self):
+        """What the page says of the next card when none is due, and in how many seconds it looks again by itself."""
+        self._engine.get("due")("")
+        return self._engine.eval("elements.done.textContent"), self._engine.eval("timer.wait") / 1000
+
+    def kept(self, card):
+        return json.loads(self._engine.eval(f"JSON.stringify(JSON.parse(kept['{KEPT}']).cards['{card}'])"))
+
+
+ZONES = ["UTC", "Asia/Shanghai", "Asia/Kolkata", "America/Los_Angeles", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Auckland",
+         "Pacific/Honolulu", "America/Santiago", "Africa/Cairo"]  # fmt: skip
+# Where a summer begins or ends in these zones: at 2, 3 and 24 o'clock. Other clocks are drawn.
+TURNS = [
+    "2026-03-08",
+    "2026-03-29",
+    "2026-04-05",
+    "2026-04-24",
+    "2026-09-06",
+    "2026-09-27",
+    "2026-10-04",
+    "2026-10-25",
+    "2026-11-01",
+]
+
+
+def around_midnight(draw, day, zone):
+    """A moment of the day, mostly within minutes of one of its midnights."""
+    hours = draw.choice([0, 0, 24, 24, draw.uniform(0, 24)])
+    return (
+        datetime.combine(day, datetime.min.time(), zone).astimezone(UTC)
+        + timedelta(hours=hours, seconds=draw.randrange(-900, 900))
+    ).replace(microsecond=0)
+
+
+def scheduled(draw, number, day, zone):
+    """A card whose answers ended about `day`, by fsrs; or one that falls due about it."""
+    moment = around_midnight(draw, day, zone)
+    if draw.random() < 0.5:
+        days = draw.choice([1, 1, draw.randrange(2, 40)])
+        return Card(
+            number, state=State.Review, stability=5.0, difficulty=5.0, due=moment, last_review=moment - timedelta(days=days)
+        )
+    card = Card(number, due=moment)
+    for _ in range(draw.randrange(1, 4)):
+        card, _ = SCHEDULER.review_card(card, Rating(draw.choice([1, 2, 3, 3, 4])), moment)
+        moment = card.due if card.state is not State.Review else moment + timedelta(minutes=draw.randrange(30))
+    return card
+
+
+def must_be_due(card, now, zone):
+    """The rule once more, by the zone database alone."""
+    if card.state is not State.Review:
+        return card.due <= now
+    due, answered, today = (moment.astimezone(zone).date() for moment in (card.due, card.last_review, now))
+    return due <= today and answered < today
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_the_same_cards_are_due_on_the_page_and_in_the_terminal(zone, at_home):
+    home, draw = at_home(zone), random.Random(f"{zone} {os.getpid()}")
+    seen = set()
+    for turn in [*TURNS, None, None, None]:
+        day = date.fromisoformat(turn) if turn else date(2026, 1, 1) + timedelta(days=draw.randrange(365))
+        cards = {
+            f"card {number}": scheduled(draw, number, day + timedelta(days=draw.randrange(-1, 2)), home) for number in range(40)
+        }
+        page = FlashcardPage(cards, datetime.combine(day, datetime.min.time(), home))
+        deck = [Flashcard(name, None, "", "") for name in cards]
+        for _ in range(4):
+            now = around_midnight(draw, day, home)
+            expected = {name for name, card in cards.items() if must_be_due(card, now, home)}
+            page.at(now)
+            assert page.due(cards) == expected, f"the page at {now.astimezone(home)}"
+            state = Learner(cards=cards)
+            assert {name for name, card in cards.items() if is_due(card, now)} == expected, (
+                f"the terminal at {now.astimezone(home)}"
+            )
+            assert due_count(deck, state, now) == len(expected)
+            asked = following(deck, state, now, only_due=True)
+            assert (asked and asked.id) == (page.asked() if expected else None), "both ask what fell due first"
+            seen |= {(card.state, name in expected) for name, card in cards.items()}
+    assert len(seen) >= 4, "cards in review and cards being learnt, due and not"
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_the_same_answers_are_worth_the_same_on_the_page_and_in_the_terminal(zone, at_home):
+    """Also of a card that is asked in the morning though FSRS meant the evening, and on either side of midnight in Greenwich."""
+    home, draw = at_home(zone), random.Random(f"{zone} {os.getpid()}")
+    early = 0
+    for number in range(10):
+        now = datetime(2026, 3, draw.randrange(1, 28), draw.randrange(24), tzinfo=home).astimezone(UTC)
+        page, card = FlashcardPage({"card": None}, now), Card(number, due=now)
+        for _ in range(8):
+            page.at(now)
+            assert page.asked() == "card"
+            rating = draw.choice([1, 2, 3, 3, 3, 4])
+            card, _ = SCHEDULER.review_card(as_asked(card, now), Rating(rating), now)
+            said, kept = page.answer(rating), page.kept("card")
+            assert [kept["state"], kept["stability"], kept["difficulty"]] == pytest.approx(
+                [card.state.value, card.stability, card.difficulty]
+            )
+            card.due = datetime.fromisoformat(
+                kept["due"]
+            )  # ts-fsrs keeps hard, good and easy a day apart, and has other minutes after "hard"
+            assert said == interval(card, now, CARD_WORDS["en"])
+            waits = page.wait()
+            assert waits[0] == said
+            now = card.due
+            if card.state is State.Review:
+                day = due_date(card) + timedelta(days=draw.choice([0, 0, 0, 1, 4]))
+                now = datetime(day.year, day.month, day.day, draw.randrange(4, 24), draw.randrange(60), tzinfo=home).astimezone(
+                    UTC
+                )
+                early += now < card.due
+            if card.stability > 5000:
+                break
+    assert early > 5
+
+
+def test_the_page_asks_no_card_twice_on_the_day_of_25_hours(at_home):
+    home = at_home("Europe/Berlin")
+    night = datetime(2026, 10, 25, 0, 10, tzinfo=home).astimezone(UTC)
+    card = Card(1, state=State.Review, stability=1.0, difficulty=5.0, due=night + timedelta(days=1), last_review=night)
+    page = FlashcardPage({"card": card}, night)
+    assert (page.due(["card"]), page.wait()[0]) == (set(), "1 d")
+    page.at(datetime(2026, 10, 25, 23, 30, tzinfo=home))
+    assert page.due(["card"]) == set() and 1000 < page.wait()[1] < 2000, "until midnight"
+    page.at(datetime(2026, 10, 26, 0, 0, tzinfo=home))
+    assert page.due(["card"]) == {"card"}
+
+
+def test_the_page_looks_again_when_the_next_card_is_due(at_home):
+    home = at_home("Europe/Berlin")
+    evening = datetime(2026, 3, 28, 22, 0, tzinfo=home)
+    page = FlashcardPage({"card": None}, evening)
+    assert (page.answer(4), page.wait()[0]) == ("8 d", "8 d")
+    page.at(evening + timedelta(seconds=page.wait()[1]))
+    assert page.wait()[0] == "7 d", "at midnight, though a timer cannot wait for weeks"
+    page = FlashcardPage({"card": None}, evening)
+    said, wait = page.answer(1), page.wait()
+    assert (said, wait) == ("1 min", ("1 min", 60.5))
+    page.at(evening + timedelta(seconds=wait[1]))
+    assert page.due(["card"]) == {"card"}
+    ahead = Card(1, stability=1.0, difficulty=5.0, due=evening.astimezone(UTC) + timedelta(days=60))
+    assert FlashcardPage({"card": ahead}, evening).wait() == ("1440 h", 2 * 3600 + 0.5), "a clock that was set back: at midnight"
 
 
 def test_a_card_is_the_same_one_in_both_languages_and_in_the_terminal(site, root):

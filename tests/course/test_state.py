@@ -5,7 +5,7 @@ import os
 import random
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
@@ -55,9 +55,18 @@ def test_an_interrupt_in_an_update_changes_nothing(store):
 def damaged():
     """Texts that are no state, one for each way in which one may be damaged."""
     card = {"card_id": 1, "state": 2, "step": None, "stability": 3.0, "difficulty": 5.0, "due": NOW.isoformat()}
-    whole = {"version": 1, "units": {"a/b": {"attempts": 1}}, "cards": {"a/b#1": {**card, "last_review": None}}}
-    whole |= {"reviews": [["a/b#1", 3, NOW.isoformat()]], "days": ["2026-03-01"]}
-    parse(json.dumps(whole))  # this one is right, so that each of the following is wrong for its own reason
+    old = {"version": 1, "units": {"a/b": {"attempts": 1}}, "cards": {"a/b#1": {**card, "last_review": None}}}
+    old |= {"reviews": [["a/b#1", 3, NOW.isoformat()]], "days": ["2026-03-01"]}
+    whole = {
+        **old,
+        "version": 2,
+        "days": [["2026-02-28", None, None], ["2026-03-01", "2026-03-01T20:00:00+08:00", NOW.isoformat()]],
+    }
+    for right in (old, whole):  # so that each of the following is wrong for its own reason
+        parse(json.dumps(right))
+    yield json.dumps({**old, "version": 2})
+    yield json.dumps({**whole, "version": 1})
+    yield json.dumps({**old, "days": ["Sunday"]})
     yield ""
     yield json.dumps(whole)[:-9]
     yield "[" * 100_000
@@ -83,7 +92,15 @@ def damaged():
         (("cards", "a/b#1", "difficulty"), -1),
         (("reviews", 0, 1), 5),
         (("reviews", 0, 2), "noon"),
-        (("days", 0), "Sunday"),
+        (("cards", "a/b#1", "due"), "9999-12-31T23:00:00+00:00"),
+        (("days", 0), "2026-02-28"),
+        (("days", 0, 0), "Sunday"),
+        (("days", 0, 0), "9999-12-31"),
+        (("days", 0, 1), NOW.isoformat()),
+        (("days", 1, 1), None),
+        (("days", 1, 1), "2026-03-01T20:00:00"),
+        (("days", 1, 2), "noon"),
+        (("days", 1, 2), "0001-01-01T00:00:00+08:00"),
         (("days",), 3),
     ]:
         changed = json.loads(json.dumps(whole))
@@ -123,10 +140,10 @@ def test_random_bytes_never_raise(store):
 def test_a_newer_file_is_kept_aside(store):
     heard = []
     store = Store(store.folder, heard.append)
-    store.path.write_text('{"version": 2, "anything": [1]}')
+    store.path.write_text('{"version": 3, "anything": [1]}')
     assert store.read() == State()
-    assert "newer version" in heard[0] and "format 2" in heard[0]
-    assert [path.read_text() for path in store.folder.glob("state.*.json")] == ['{"version": 2, "anything": [1]}']
+    assert "newer version" in heard[0] and "format 3" in heard[0]
+    assert [path.read_text() for path in store.folder.glob("state.*.json")] == ['{"version": 3, "anything": [1]}']
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_what_to_do(tmp_path):
@@ -192,6 +209,104 @@ def test_streak_counts_days_in_a_row_up_to_yesterday():
     assert state.streak(today) == 4
     assert state.streak(today + timedelta(days=2)) == 0
     assert len(state.days) == 5
+
+
+# Where and when something was done, as a clock on the wall says it (of March 2026, unless the month is named), then when the streak is asked, and how
+# long it is.
+JOURNEYS = {
+    "at home": (["10 08:00 +09", "11 23:59 +09", "12 00:00 +09"], "12 09:00 +09", 3),
+    "at home, a day missed": (["10 23:59 +09", "12 00:01 +09"], "12 09:00 +09", 1),
+    "at home, yesterday missed": (["09 08:00 +09", "10 23:59 +09"], "12 00:01 +09", 0),
+    "at home, two sessions in one day": (["10 08:00 +09", "10 09:00 +09", "10 23:00 +09"], "10 23:00 +09", 1),
+    "Tokyo to Los Angeles, asked on landing": (["10 21:00 +09", "11 21:00 +09", "12 10:00 +09"], "11 19:00 -07", 3),
+    "Tokyo to Los Angeles, one day only": (["12 00:30 +09"], "11 09:30 -07", 1),
+    "Tokyo to Los Angeles, both halves of the long day": (["12 00:30 +09", "11 10:00 -07"], "11 20:00 -07", 1),
+    "Tokyo to Los Angeles, and on": (["11 21:00 +09", "12 10:00 +09", "11 20:00 -07", "12 20:00 -07", "13 08:00 -07"], "13 08:00 -07", 3),
+    "Tokyo to Los Angeles, a day missed there": (["11 21:00 +09", "12 10:00 +09", "11 20:00 -07", "14 01:00 -07"], "14 02:00 -07", 1),
+    "Los Angeles to Tokyo": (["10 09:00 -07", "12 20:00 +09"], "12 20:00 +09", 2),
+    "Los Angeles to Tokyo, asked on landing": (["09 09:00 -07", "10 20:00 -07"], "12 16:00 +09", 2),
+    "Los Angeles to Tokyo, a day missed there": (["10 22:00 -07", "13 00:30 +09"], "13 09:00 +09", 1),
+    "Auckland to Honolulu": (["10 20:00 +13", "11 20:00 +13", "12 09:00 +13", "11 19:00 -10", "13 08:00 -10"], "13 09:00 -10", 4),
+    "Auckland to Honolulu, asked on landing": (["11 20:00 +13", "12 23:30 +13"], "11 23:30 -10", 2),
+    "Honolulu to Auckland": (["10 08:00 -10", "12 20:00 +13", "13 07:00 +13"], "13 07:00 +13", 3),
+    "Honolulu to Auckland, begun at midnight": (["10 00:30 -10", "12 20:00 +13"], "12 20:00 +13", 2),
+    "Honolulu to Auckland, asked on landing": (["09 08:00 -10", "10 20:00 -10"], "12 07:00 +13", 2),
+    "Honolulu to Auckland, a day missed there": (["10 20:00 -10", "13 00:10 +13"], "13 07:00 +13", 1),
+    "Honolulu to Auckland, a day missed before": (["10 08:00 -10", "13 10:00 +13"], "13 10:00 +13", 1),
+    "over the line and back": (["10 20:00 +13", "11 08:00 +13", "10 22:00 -10", "11 09:00 -10", "13 08:00 +13", "14 08:00 +13"], "14 08:00 +13", 4),
+    "the night with 23 hours": (["28 23:50 +01", "29 23:50 +02", "30 00:10 +02"], "30 00:10 +02", 3),
+    "the night with 23 hours, a day missed": (["28 23:50 +01", "30 00:10 +02"], "30 00:10 +02", 1),
+    "the night with 25 hours": (["10-24 23:50 +02", "10-25 00:10 +02", "10-25 23:50 +01", "10-26 00:10 +01"], "10-26 01:00 +01", 3),
+    "the night with 25 hours, a day missed": (["10-24 23:50 +02", "10-26 00:10 +01"], "10-26 00:10 +01", 1),
+    "a clock set back by an hour at midnight": (["10 20:00 +01", "11 00:30 +01", "10 23:40 +01"], "10 23:50 +01", 2),
+    "a clock set back by days": (["10 20:00 +01", "11 20:00 +01", "12 20:00 +01"], "05 08:00 +01", 3),
+    "a clock set back by days, and set right": (["11 20:00 +01", "12 20:00 +01", "05 08:00 +01", "13 08:00 +01"], "13 09:00 +01", 3),
+    "a clock that ran years ahead": (["10 20:00 +01", "11 20:00 +01", "2030-01-01 09:00 +01", "12 08:00 +01"], "12 08:00 +01", 3),
+}  # fmt: skip
+
+
+def wall(text):
+    """The moment of `[[year-]month-]day hour:minute offset`."""
+    day, clock, offset = text.split()
+    return datetime.fromisoformat(f"{('2026-03-', '2026-', '')[day.count('-')]}{day}T{clock}{offset}:00")
+
+
+def lived(moments):
+    """The state of who did something at these moments; each time the file was written and read."""
+    state = State()
+    for moment in moments:
+        state.active(moment)
+        state = parse(state.dump())
+    return state
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_a_streak_is_counted_in_days_as_they_were_lived(journey):
+    done, asked, length = JOURNEYS[journey]
+    assert lived(map(wall, done)).streak(wall(asked)) == length
+
+
+def test_at_home_a_streak_is_the_dates_in_a_row():
+    """Against a loop over dates, in a place with and without daylight saving."""
+    draw = random.Random(os.getpid())
+    for _ in range(200):
+        summer = datetime(2026, 3, draw.randrange(1, 31), 2, tzinfo=UTC)
+        moments = sorted(
+            datetime(2026, 3, 1, tzinfo=UTC) + timedelta(hours=draw.uniform(0, 720)) for _ in range(draw.randrange(60))
+        )
+        local = [moment.astimezone(timezone(timedelta(hours=2 if moment >= summer else 1))) for moment in moments]
+        now = max(local, default=summer) + timedelta(hours=draw.uniform(0, 60))
+        dates = {moment.date() for moment in local}
+        day = now.date() if now.date() in dates else now.date() - timedelta(days=1)
+        expected = next(length for length in range(60) if day - timedelta(days=length) not in dates)
+        assert lived(local).streak(now) == expected
+
+
+def test_no_flight_breaks_or_doubles_a_streak():
+    """Journeys at random: who does something on every date of their calendar, in every place, keeps the streak, which is no longer than the time was."""
+    draw = random.Random(os.getpid())
+    for _ in range(200):
+        now, place = datetime(2026, 3, 1, draw.randrange(24), tzinfo=UTC), timezone(timedelta(hours=draw.randrange(-11, 15)))
+        moments = [now.astimezone(place)]
+        for _ in range(400):  # each an hour or a flight
+            flies = draw.random() < 0.02
+            now += timedelta(hours=draw.randrange(10, 16) if flies else 1)
+            place = timezone(timedelta(hours=draw.randrange(-11, 15))) if flies else place
+            if flies or now.astimezone(place).date() != moments[-1].date():
+                moments.append(now.astimezone(place))
+        streak, elapsed = lived(moments).streak(moments[-1]), (moments[-1] - moments[0]) / timedelta(days=1)
+        assert elapsed - 2 < streak < elapsed + 3, [moment.isoformat() for moment in moments]
+
+
+def test_a_file_of_format_1_is_read_and_written_as_format_2(store):
+    store.path.write_text('{"version":1,"units":{},"cards":{},"reviews":[],"days":["2026-03-09","2026-03-11","2026-03-10"]}')
+    assert store.read().streak(wall("11 09:00 +08")) == 3
+    assert store.read().streak(wall("13 00:10 +08")) == 0, "of a date alone no flight is assumed"
+    with store.update() as state:
+        state.active(wall("12 08:00 +08"))
+    assert json.loads(store.path.read_text())["version"] == 2
+    assert store.read().streak(wall("12 09:00 +08")) == 4
+    assert list(store.folder.glob("state.*.json")) == []
 
 
 def test_unusable_names_no_cause_that_is_not_there():

@@ -9,9 +9,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fsrs import Card, Rating, Scheduler
+from fsrs import State as Learned
 from rich.console import Console
 
-from course.studying.cards import WORDS, card_id, flashcards, interval, study
+from course.studying.cards import (
+    SCHEDULER,
+    WORDS,
+    answer,
+    card_id,
+    due_count,
+    flashcards,
+    following,
+    interval,
+    is_due,
+    study,
+)
+from course.studying.progress import survey
 from course.studying.state import Store
 from course.units.catalogue import find_unit
 
@@ -265,10 +278,63 @@ def test_limit_and_an_empty_deck(monkeypatch, deck, store):
     assert text == "no card is due\n"
 
 
-def test_intervals_are_read_in_whole_units():
-    words = WORDS["en"]
-    lengths = [timedelta(seconds=1), timedelta(minutes=10), timedelta(hours=5), timedelta(days=3), timedelta(days=90)]
-    assert [interval(length, words) for length in lengths] == ["1 min", "10 min", "5 h", "3 d", "90 d"]
+def in_review(due, last_review):
+    return Card(1, state=Learned.Review, stability=5.0, difficulty=5.0, due=due, last_review=last_review)
+
+
+def test_what_is_due_later_today_is_asked_today_and_the_minutes_of_learning_are_waited_for(at_home, deck, store):
+    zone = at_home("America/Los_Angeles")
+    now = datetime(2026, 3, 11, 0, 5, tzinfo=zone).astimezone(UTC)
+    today, tomorrow, learnt = (card.id for card in flashcards(deck)[:3])
+    with store.update() as state:
+        for card, day, clock in ((today, 11, (23, 59)), (tomorrow, 12, (0, 0))):
+            due = datetime(2026, 3, day, *clock, tzinfo=zone).astimezone(UTC)
+            state.cards[card] = in_review(due, due - timedelta(days=3))
+    answer(store, learnt, 1, now)
+    state = store.read()
+    cards = flashcards(deck)
+    assert due_count(cards, state, now) == 1 and following(cards, state, now, True).id == today
+    assert survey([deck], state, now)[0].due == 1
+    assert due_count(cards, state, now + timedelta(minutes=1)) == 2 == survey([deck], state, now + timedelta(minutes=1))[0].due
+    assert due_count(cards, state, now + timedelta(days=1)) == 3
+
+
+def test_a_card_asked_in_the_morning_of_its_day_has_waited_for_all_its_days(at_home, store):
+    """FSRS counts whole days of 24 h, and holds an answer within less for one of the same sitting."""
+    evening = datetime(2026, 3, 10, 21, tzinfo=at_home("UTC")).astimezone(UTC)
+    answer(store, "toy/deck#1", 4, evening)
+    with store.update() as state:
+        state.cards["toy/deck#1"].due = evening + timedelta(days=1)
+        before = state.cards["toy/deck#1"]
+    on_time = SCHEDULER.review_card(before, Rating.Good, before.due)[0]
+    early = answer(store, "toy/deck#1", 3, evening + timedelta(hours=11))
+    assert (early.stability, early.due - on_time.due) == (on_time.stability, timedelta(hours=-13))
+    assert early.last_review == evening + timedelta(hours=11)
+    again = answer(store, "toy/deck#1", 3, evening + timedelta(hours=12))
+    assert again.stability < 1.2 * early.stability, "in another terminal, an hour later: no days have passed"
+
+
+def test_waits_are_said_in_minutes_and_in_days_of_the_calendar(at_home):
+    zone, words = at_home("Europe/Berlin"), WORDS["en"]
+    now = datetime(2026, 7, 11, 23, 50, tzinfo=zone).astimezone(UTC)
+
+    def said(card):
+        return interval(card, now, words)
+
+    waits = [timedelta(seconds=1), timedelta(minutes=10), timedelta(hours=5)]
+    assert [said(Card(1, due=now + wait)) for wait in waits] == ["1 min", "10 min", "5 h"]
+    assert [said(in_review(now + timedelta(days=days), now)) for days in (1, 3, 90)] == ["1 d", "3 d", "90 d"]
+    before = now - timedelta(days=5)
+    morning = datetime(2026, 7, 12, 6, tzinfo=zone).astimezone(UTC)
+    assert said(in_review(morning, before)) == "1 d", "tomorrow by the calendar, though it is in six hours"
+
+
+def test_an_answer_on_the_day_of_25_hours_is_not_asked_again_on_it(at_home):
+    zone = at_home("Europe/Berlin")
+    night = datetime(2026, 10, 25, 0, 10, tzinfo=zone).astimezone(UTC)
+    card = in_review(night + timedelta(days=1), night)  # 23:10 on the same date
+    assert not is_due(card, night) and not is_due(card, card.due) and interval(card, night, WORDS["en"]) == "1 d"
+    assert is_due(card, datetime(2026, 10, 26, 0, 0, tzinfo=zone).astimezone(UTC))
 
 
 @pytest.mark.parametrize("way", ["n", "interrupt", "end of input", "y"])

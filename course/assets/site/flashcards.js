@@ -26,28 +26,39 @@
     try { localStorage.setItem(KEY, JSON.stringify(state)); } catch { byId("warning").hidden = false; }
   };
   const today = () => new Date().toLocaleDateString("sv");
-  const cardOf = (id) => (state.cards[id]
-    ? { ...state.cards[id], due: new Date(state.cards[id].due), last_review: state.cards[id].last_review && new Date(state.cards[id].last_review) }
-    : FSRS.createEmptyCard(new Date()));
-  // A card that waits for days is due from the morning of its day on, one that is being learnt from its minute on.
-  const dueOf = (id) => {
-    const card = state.cards[id], due = new Date(card.due);
-    return card.state === FSRS.State.Review ? due.setHours(0, 0, 0, 0) : due.getTime();
+  // The rule of the site and of the terminal (cards.py), in the same words: a card in review is due for the whole of its day by the learner's
+  // calendar, which comes after the day of its last answer; a card that is being learnt is due from its minute on.
+  const inReview = (card) => card.state === FSRS.State.Review;
+  const dayOf = (moment) => { const at = new Date(moment); return Date.UTC(at.getFullYear(), at.getMonth(), at.getDate()) / DAY; };
+  const dueDay = (card) => (card.last_review ? Math.max(dayOf(card.due), dayOf(card.last_review) + 1) : dayOf(card.due));
+  const isDue = (card, now) => (inReview(card) ? dueDay(card) <= dayOf(now) : new Date(card.due) <= now);
+  // The card as FSRS is to see it: one that is asked earlier on its day than FSRS meant has waited for all of its days. The days since the
+  // last answer are whole ones of 24 h, as in the terminal; ts-fsrs alone would count midnights in Greenwich.
+  const cardOf = (id, now) => {
+    if (!state.cards[id]) return FSRS.createEmptyCard(now);
+    const card = { ...state.cards[id], due: new Date(state.cards[id].due) };
+    if (!card.last_review) return card;
+    const asked = inReview(card) && isDue(card, now) ? Math.max(card.due, now) : now;
+    const waited = Math.max(0, Math.floor((asked - new Date(card.last_review)) / DAY));
+    return { ...card, last_review: new Date(now - waited * DAY) };
   };
 
   const queue = () => {
-    const now = Date.now(), track = byId("track").value;
+    const now = new Date(), track = byId("track").value;
     const chosen = window.CARDS.filter((card) => !track || card.track === track);
-    const known = chosen.filter((card) => state.cards[card.id]).sort((a, b) => dueOf(a.id) - dueOf(b.id));
+    const known = chosen.filter((card) => state.cards[card.id])
+      .sort((a, b) => new Date(state.cards[a.id].due) - new Date(state.cards[b.id].due));
     const fresh = chosen.filter((card) => !state.cards[card.id]);
     const allowed = Math.max(0, NEW_A_DAY + extra - (state.day === today() ? state.fresh : 0));
-    const due = known.filter((card) => dueOf(card.id) <= now), later = known.filter((card) => dueOf(card.id) > now);
+    const due = known.filter((card) => isDue(state.cards[card.id], now)), later = known.filter((card) => !isDue(state.cards[card.id], now));
     return { due, later, fresh: fresh.slice(0, allowed), seen: known.length, total: chosen.length };
   };
-  const interval = (due) => {
-    const wait = Math.max(1, Math.round((due - Date.now()) / 60000));
-    if (wait < 60) return minutes.replace("{0}", wait);
-    return wait < 1440 ? hours.replace("{0}", Math.round(wait / 60)) : days.replace("{0}", Math.ceil(wait / 1440));
+  // How long a card waits: one in review whole days of the calendar (1: tomorrow); else minutes or hours, at least a minute.
+  const interval = (card) => {
+    const now = new Date();
+    if (inReview(card)) return days.replace("{0}", dueDay(card) - dayOf(now));
+    const wait = Math.max(1, Math.round((new Date(card.due) - now) / 60000));
+    return wait < 60 ? minutes.replace("{0}", wait) : hours.replace("{0}", Math.round(wait / 60));
   };
   const show = () => {
     clearTimeout(timer);
@@ -58,9 +69,10 @@
     byId("card").hidden = !current;
     byId("done").hidden = Boolean(current);
     if (!current) {
-      const words = byId("done").dataset, next = q.later.length ? dueOf(q.later[0].id) : null;
+      const words = byId("done").dataset, next = q.later.length ? state.cards[q.later[0].id] : null;
       byId("done").textContent = next === null ? words.end : words.words.replace("{when}", interval(next));
-      if (next !== null) timer = setTimeout(show, Math.min(next - Date.now() + 500, DAY));
+      const midnight = new Date().setHours(24, 0, 0, 0), then = next === null || inReview(next) ? midnight : new Date(next.due);
+      timer = setTimeout(show, Math.min(then, midnight) - Date.now() + 500);
       return;
     }
     byId("card").dataset.id = current.id;
@@ -76,10 +88,10 @@
     if (!current || !byId("back").hidden) return;
     byId("back").hidden = false;
     byId("flip").hidden = true;
-    const preview = scheduler.repeat(cardOf(current.id), new Date());
+    const now = new Date(), preview = scheduler.repeat(cardOf(current.id, now), now);
     grades.forEach((button) => {
       button.hidden = false;
-      button.querySelector("small").textContent = interval(preview[Number(button.dataset.grade)].card.due.getTime());
+      button.querySelector("small").textContent = interval(preview[Number(button.dataset.grade)].card);
     });
   };
   const grade = (rating) => {
@@ -89,7 +101,8 @@
       if (state.day !== today()) Object.assign(state, { day: today(), fresh: 0 });
       state.fresh += 1;
     }
-    state.cards[current.id] = scheduler.next(cardOf(current.id), new Date(), rating).card;
+    const now = new Date();
+    state.cards[current.id] = scheduler.next(cardOf(current.id, now), now, rating).card;
     write();
     show();
   };

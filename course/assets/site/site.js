@@ -36,8 +36,8 @@
     return indexes[language];
   };
   const excerpt = (text, words) => {
-    const low = text.toLowerCase();
-    const found = words.map((word) => low.indexOf(word.toLowerCase())).filter((at) => at >= 0);
+    const low = foldInPlace(text);
+    const found = words.map((word) => low.indexOf(word)).filter((at) => at >= 0);
     const start = Math.max(0, (found.length ? Math.min(...found) : 0) - 40);
     return (start ? "…" : "") + text.slice(start, start + 130) + (start + 130 < text.length ? "…" : "");
   };
