@@ -22,7 +22,11 @@ Three devices keep the game steady:
 - the **projection discriminator** takes the class in through an inner product with the features $\phi(x)$ of the image,
   $D(x, y) = \psi^\top \phi(x) + e_y^\top \phi(x)$, rather than beside the pixels;
 - an **exponential moving average** of the generator's weights, $\bar\theta \leftarrow \beta \bar\theta + (1 - \beta)\,\theta$,
-  is what we sample from: the players circle round the equilibrium, and the average lies nearer to its centre.
+  is what we sample from: the players circle round the equilibrium, and the average lies nearer to its centre. (Here the rates
+  decay to zero, which settles the players too, and the last weights do nearly as well as the average.)
+
+Without the first of them the samples collapse: each is a perfect digit, and there are too few kinds (`ABLATIONS`). So fidelity and
+diversity are measured together, as **precision** and **recall**: does a sample lie among real digits, does a real digit lie among samples?
 
 **Asked in interviews.** Which gradients must be stopped in which half-step, and what goes wrong otherwise? Why does the
 minimax loss of the generator saturate, and what is done about it? What is mode collapse, and how would you measure it? Why
@@ -32,7 +36,8 @@ are GAN samples sharp?
 **Sources.** Goodfellow et al., *Generative Adversarial Nets* (2014), eq. 1, section 3 and algorithm 1; Lim and Ye, *Geometric
 GAN* (2017); Miyato et al., *Spectral Normalization for Generative Adversarial Networks* (2018), eq. 8 (the norm), 16 and 17
 (the losses); Miyato and Koyama, *cGANs with Projection Discriminator* (2018), section 3 and figure 1d; Yazıcı et al., *The
-Unusual Effectiveness of Averaging in GAN Training* (2019).
+Unusual Effectiveness of Averaging in GAN Training* (2019); Kynkäänniemi et al., *Improved Precision and Recall Metric for Assessing
+Generative Models* (2019), eq. 1 and 2.
 
 **In this course.** [Question](../../questions/image/gan.md) · [exercise](../../notebooks/image/gan.ipynb) ·
 [solution](../../solutions/image/gan.ipynb)
@@ -40,6 +45,7 @@ Unusual Effectiveness of Averaging in GAN Training* (2019).
 
 import copy
 from dataclasses import dataclass
+from statistics import harmonic_mean
 
 import matplotlib.pyplot as plt
 import torch
@@ -50,9 +56,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from reference_impl.data import digits
+from reference_impl.experiments import Ablation, Leak
 from reference_impl.judges import digit_judge, diversity_ratio
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.samples import copied_share, precision_recall, seen_by
 
 
 def discriminator_loss(real_logits: Float[Tensor, " B"], fake_logits: Float[Tensor, " N"]) -> Float[Tensor, ""]:
@@ -75,7 +83,7 @@ def generator_loss(fake_logits: Float[Tensor, " N"]) -> Float[Tensor, ""]:
 @dataclass(frozen=True)
 class Config:
     """latent and channels are widths; the rest drives `train`. The discriminator learns at twice the generator's rate, so that
-    it keeps up with one update per update of the generator."""
+    it keeps up with one update per update of the generator. spectral_norm: whether the discriminator's slope is bounded."""
 
     latent: int = 32
     channels: int = 16
@@ -84,6 +92,7 @@ class Config:
     generator_rate: float = 1e-3
     discriminator_rate: float = 2e-3
     ema_decay: float = 0.99
+    spectral_norm: bool = True
 
 
 class Generator(nn.Module):
@@ -118,19 +127,20 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores images given their class, with spectral norm on every weight, that of the embedding included."""
+    """Scores images given their class, with spectral norm on every weight, that of the embedding included (unless it is off)."""
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         C, K = config.channels, digits.CLASSES
+        bounded = spectral_norm if config.spectral_norm else lambda module: module
         self.features = nn.Sequential(
-            spectral_norm(nn.Conv2d(1, C, 3, padding=1)), nn.LeakyReLU(0.1),  # (B, C, 8, 8)
-            spectral_norm(nn.Conv2d(C, 2 * C, 4, stride=2, padding=1)), nn.LeakyReLU(0.1),  # (B, 2C, 4, 4)
-            spectral_norm(nn.Conv2d(2 * C, 4 * C, 4, stride=2, padding=1)), nn.LeakyReLU(0.1),  # (B, 4C, 2, 2)
+            bounded(nn.Conv2d(1, C, 3, padding=1)), nn.LeakyReLU(0.1),  # (B, C, 8, 8)
+            bounded(nn.Conv2d(C, 2 * C, 4, stride=2, padding=1)), nn.LeakyReLU(0.1),  # (B, 2C, 4, 4)
+            bounded(nn.Conv2d(2 * C, 4 * C, 4, stride=2, padding=1)), nn.LeakyReLU(0.1),  # (B, 4C, 2, 2)
             nn.Flatten(),  # (B, 16C)
         )  # fmt: skip
-        self.realness = spectral_norm(nn.Linear(16 * C, 1, bias=False))
-        self.embedding = spectral_norm(nn.Embedding(K, 16 * C))
+        self.realness = bounded(nn.Linear(16 * C, 1, bias=False))
+        self.embedding = bounded(nn.Embedding(K, 16 * C))
 
     def forward(self, images: Float[Tensor, "B 1 8 8"], labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """A score per image: how real it looks at all, plus how well its features agree with its class.
@@ -249,10 +259,30 @@ def generate(model: Generator, labels: Int[Tensor, " B"], *, seed: int = 0) -> F
     return model(noise.to(device), labels.to(device))
 
 
+def class_gaussians(labels: Int[Tensor, " B"], *, seed: int = 0) -> Float[Tensor, "B 1 8 8"]:
+    """A sceptic's generator without a network: the mean and the covariance of the training images of each class, cut to [0, 1]."""
+    real, noise = digits.load("train"), torch.randn(len(labels), digits.SIZE**2, generator=torch.Generator().manual_seed(seed))
+    flat = torch.empty_like(noise)  # (B, 64)
+    for digit in range(digits.CLASSES):
+        x = real.images[real.labels == digit].flatten(1)
+        # Some pixels never vary: a little variance keeps the covariance positive definite.
+        factor = torch.linalg.cholesky(torch.cov(x.T) + 1e-6 * torch.eye(digits.SIZE**2))
+        flat[labels == digit] = x.mean(0) + noise[labels == digit] @ factor.T
+    return flat.clamp(0, 1).view(-1, 1, digits.SIZE, digits.SIZE)
+
+
 @torch.no_grad()
 def evaluate(model: Generator, *, seed: int = 0) -> dict[str, float]:
-    """The judge's view of 1,000 samples, 100 of each digit: are they what was asked for, and as varied as held-out digits?"""
-    held_out = digits.load("test")
+    """The judge's view of 1,000 samples, and how 4,500 share the space of held-out digits, beside a Gaussian and real digits.
+
+    `f1` is the harmonic mean of `precision` (does a sample lie among held-out digits of its class?) and `recall` (does a held-out
+    digit lie among samples?): the first alone is won by an average, the second by noise.
+    """
+    held_out, real = digits.load("test"), digits.load("train")
+    many = torch.arange(digits.CLASSES).repeat(450)
+    precision, recall = precision_recall(generate(model, many, seed=seed), many, held_out.images, held_out.labels)
+    gaussian = precision_recall(class_gaussians(many, seed=seed), many, held_out.images, held_out.labels)
+    ceiling = precision_recall(real.images, real.labels, held_out.images, held_out.labels)
     asked = torch.arange(digits.CLASSES).repeat(100)
     samples = generate(model, asked, seed=seed)
     judge = digit_judge()
@@ -261,13 +291,36 @@ def evaluate(model: Generator, *, seed: int = 0) -> dict[str, float]:
         "judge_ceiling": judge.ceiling(),
         "chance": 1 / digits.CLASSES,
         "diversity": diversity_ratio(samples, asked, held_out.images, held_out.labels),
+        "precision": precision,
+        "recall": recall,
+        "f1": harmonic_mean((precision, recall)),
+        "gaussian_f1": harmonic_mean(gaussian),
+        "real_f1": harmonic_mean(ceiling),
     }
 
 
 GATES = (
     Gate("judge_accuracy", at_least=0.95, baseline="chance", ceiling="judge_ceiling"),
     Gate("diversity", at_least=0.8, at_most=1.2),
+    Gate("f1", above="gaussian_f1", baseline="gaussian_f1", ceiling="real_f1"),
 )
+
+ABLATIONS = {"no spectral norm": Ablation(Config(spectral_norm=False), "f1", higher_by=0.12)}
+
+
+def copied(seed: int, device: str) -> float:
+    """Share of 1,000 samples nearer to a training image than 19 of 20 held-out digits are."""
+    asked = torch.arange(digits.CLASSES).repeat(100)
+    samples = generate(train(device=device, seed=seed, progress=False), asked, seed=seed)
+    return copied_share(samples, digits.load("train").images, digits.load("test").images)
+
+
+LEAKS = {
+    "copies of the training set": Leak(copied, chance=0.05, at_most=0.1),
+    "the judge has seen the test": Leak(
+        lambda seed, device: seen_by(digit_judge(), digits.load("test").images), chance=0.0, at_most=0.0
+    ),
+}
 
 
 BRIEF = Config(steps=400, generator_rate=2e-3, discriminator_rate=4e-3, ema_decay=0.98)  # for the demo: hastier, less varied
