@@ -123,7 +123,10 @@ def leaks(unit: Unit) -> Iterator[CourseError]:
 def _table(unit: Unit, name: str, message: str) -> Iterator[CourseError]:
     if unit.is_concept or not unit.module.is_file():
         return
-    defined = {segment.name for segment in parse_module(unit.module.read_text(encoding="utf-8"))[1]}
+    try:
+        defined = {segment.name for segment in parse_module(unit.module.read_text(encoding="utf-8"))[1]}
+    except SyntaxError:  # which the rule "module" says
+        return
     if "train" in defined and name not in defined:
         yield at(unit.module, f"{message} (reference_impl/experiments.py)", unit.root)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from course.authoring.slim import fitted
 from course.errors import CourseError, at
 from course.units.catalogue import SECTIONS, Unit
 from course.units.source import find_definition
@@ -50,22 +51,12 @@ def fingerprint(source: bytes) -> str:
 
 def shrink(source: bytes) -> bytes:
     """A PNG as one of at most `LIMIT` bytes, with fewer colours and pixels as far as that needs. Raises ValueError if nothing helps."""
-    picture = Image.open(io.BytesIO(source)).convert("RGBA")
-    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     remembered = PngImagePlugin.PngInfo()
     remembered.add_text(KEY, fingerprint(source))
-    for width, colours in dict.fromkeys((min(width, picture.width), colours) for width, colours in SHAPES):
-        height = max(1, round(picture.height * width / picture.width))
-        scaled = picture.resize((width, height), Image.Resampling.LANCZOS)
-        made = io.BytesIO()
-        scaled.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            made, "PNG", optimize=True, pnginfo=remembered
-        )
-        if made.tell() <= LIMIT:
-            return made.getvalue()
-    raise ValueError(
-        f"a picture of {picture.width} by {picture.height} pixels does not fit into {LIMIT // 1024} KB, however small"
-    )
+    made = fitted(source, SHAPES, LIMIT, remembered)
+    if made is None:
+        raise ValueError(f"this picture does not fit into {LIMIT // 1024} KB, however small")
+    return made
 
 
 def make(unit: Unit) -> bytes:

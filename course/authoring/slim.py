@@ -2,37 +2,44 @@
 
 import base64
 import io
-import itertools
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-# Tried in turn until a picture fits: a notebook's column is about 1,000 pixels wide, and a palette of 64 shades looks like ink.
-WIDTHS, COLOURS = (1100, 960, 820, 700), (128, 64, 32)
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
+# Width in pixels and colours of the palette, tried in turn until a picture fits: a notebook's column is about 1,000 pixels wide.
+SHAPES = [(width, colours) for width in (1100, 960, 820, 700, 560) for colours in (128, 64, 32)]
 PICTURE_BYTES = 80_000
 SOUND = re.compile(r"data:audio/(?:x-)?wav;base64,([A-Za-z0-9+/=\s]+)")
 
 
-def picture(data: bytes) -> bytes:
-    """A PNG file with a palette, as wide and as rich in colours as fits into `PICTURE_BYTES`; as it was if it is no larger."""
+def fitted(source: bytes, shapes: Iterable[tuple[int, int]], limit: int, info: "PngInfo | None" = None) -> bytes | None:
+    """A picture on white as a PNG of the first of `shapes` (width, colours) that takes at most `limit` bytes; None if none does.
+
+    Never enlarged. info: what the file is to say besides.
+    """
     from PIL import Image
 
-    if len(data) <= PICTURE_BYTES:
-        return data
-    with Image.open(io.BytesIO(data)) as opened:
+    with Image.open(io.BytesIO(source)) as opened:
         whole = opened.convert("RGBA")
-    paper = Image.new("RGB", whole.size, "white")
-    paper.paste(whole, mask=whole.getchannel("A"))
-    made = data
-    for width, colours in itertools.product(WIDTHS, COLOURS):
-        scaled = paper
-        if paper.width > width:
-            scaled = paper.resize((width, round(paper.height * width / paper.width)), Image.Resampling.LANCZOS)
-        file = io.BytesIO()
-        scaled.quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-        made = min(file.getvalue(), made, key=len)
-        if len(made) <= PICTURE_BYTES:
-            break
-    return made
+    paper = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
+    for width, colours in dict.fromkeys((min(width, paper.width), colours) for width, colours in shapes):
+        height = max(1, round(paper.height * width / paper.width))
+        scaled = paper if width == paper.width else paper.resize((width, height), Image.Resampling.LANCZOS)
+        made = io.BytesIO()
+        scaled.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            made, "PNG", optimize=True, pnginfo=info
+        )
+        if made.tell() <= limit:
+            return made.getvalue()
+    return None
+
+
+def picture(data: bytes) -> bytes:
+    """A PNG file with a palette, as wide and as rich in colours as fits into `PICTURE_BYTES`; as it was if it is no larger."""
+    return data if len(data) <= PICTURE_BYTES else fitted(data, SHAPES, PICTURE_BYTES) or data
 
 
 def sound(data: bytes) -> bytes:

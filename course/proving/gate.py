@@ -117,7 +117,7 @@ def tables(unit: Unit) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
     from reference_impl.experiments import Ablation, Leak
 
     module: Any = reference_module(unit)
-    for name in ("Config", "train", "evaluate", "GATES"):
+    for name in ("train", "Config", "evaluate", "GATES"):
         if not hasattr(module, name):
             raise at(unit.module, f"defines no {name}, so it has no gate", unit.root)
     whole = module.Config()
