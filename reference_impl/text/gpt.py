@@ -47,6 +47,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from reference_impl.data import python_docs
+from reference_impl.experiments import Ablation, Leak
 from reference_impl.ngram import NGram
 from reference_impl.runtime import Gate, autocast, maybe_compile, resolve_device, seed_everything, track
 from reference_impl.text.attention import KVCache, MultiHeadAttention
@@ -69,13 +70,17 @@ def language_model_loss(
 
 @dataclass(frozen=True)
 class Config:
-    """symbols, context, width, layers and heads shape the model; the rest drives `train`."""
+    """symbols, context, width, layers and heads shape the model; the rest drives `train`.
+
+    positions: whether the model is told where each token stands.
+    """
 
     symbols: int = python_docs.SYMBOLS
     context: int = 64
     width: int = 64
     layers: int = 2
     heads: int = 4
+    positions: bool = True
     steps: int = 1500
     batch_size: int = 32
     learning_rate: float = 1e-2
@@ -137,7 +142,9 @@ class GPT(nn.Module):
         end = start + ids.shape[1]
         if end > self.config.context:
             raise ValueError(f"the context has {self.config.context} positions, got {end}")
-        x = self.tokens(ids) + self.positions(torch.arange(start, end, device=ids.device))  # (B, T, C)
+        x = self.tokens(ids)  # (B, T, C)
+        if self.config.positions:
+            x = x + self.positions(torch.arange(start, end, device=ids.device))
         for i, block in enumerate(self.blocks):
             x = block(x, cache=caches[i] if caches else None)
         return F.linear(self.norm(x), self.tokens.weight)  # the tied read-out
@@ -319,6 +326,12 @@ def evaluate(model: GPT, *, seed: int = 0) -> dict[str, float]:
 
 
 GATES = (Gate("bits_per_character", below="ngram_4", baseline="ngram_3"),)
+# What the unit is about: the past, and the order in it. Every step sees as many bytes as with the default settings.
+ABLATIONS = {
+    "only the last byte": Ablation(Config(context=1, batch_size=64 * 32), "bits_per_character", lower_by=1.0),
+    "no positions": Ablation(Config(positions=False), "bits_per_character", lower_by=0.6),
+}
+LEAKS = {"held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02)}
 
 
 def demo(config: Config = Config(context=32, batch_size=16, steps=600), *, device: str | torch.device = "auto") -> Figure:
