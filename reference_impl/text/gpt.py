@@ -339,7 +339,7 @@ ABLATIONS = {
 LEAKS = {"held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02)}
 
 
-def demo(config: Config = Config(context=32, batch_size=16, steps=600), *, device: str | torch.device = "auto") -> Figure:
+def demo(config: Config = Config(context=32, batch_size=16, steps=540), *, device: str | torch.device = "auto") -> Figure:
     """Train briefly; show the loss, a prompt continued at four temperatures, and what top-k and top-p leave."""
     losses: list[float] = []
     model = train(config, device=device, progress=False, losses=losses)
