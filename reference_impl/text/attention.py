@@ -232,7 +232,7 @@ class Config:
     delay: int = 8
     length: int = 32
     width: int = 64
-    heads: int = 1  # there is one place to look; wide heads tell distances apart more sharply
+    heads: int = 1  # there is one place to look, and one wide head finds it exactly
     steps: int = 400
     batch_size: int = 64
     learning_rate: float = 3e-3
