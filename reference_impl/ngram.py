@@ -1,6 +1,6 @@
-"""The baseline of the language models: an interpolated n-gram over bytes, smoothed by the method of Witten and Bell."""
+"""The baselines of the language models: interpolated n-grams over bytes, smoothed as Witten and Bell or as Kneser and Ney did."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import torch
 from jaxtyping import Float, Int
@@ -47,3 +47,44 @@ class NGram:
         start = self.order - 1
         p = [self.probability(text[max(0, end - start) : end], text[end]) for end in range(len(text))]
         return -torch.tensor(p, dtype=torch.float64).log()
+
+
+class KneserNey(NGram):
+    r"""Interpolated n-gram with modified Kneser-Ney smoothing, the strongest of its kind on texts of this size.
+
+    $$p_n(w \mid h) = \frac{c(h, w) - D(h, w) + \sum_v D(h, v)\, p_{n-1}(w \mid h')}{\sum_v c(h, v)}$$
+
+    What is seen once, twice or more often loses a discount D of its own, estimated for each order from how many n-grams are
+    seen one to four times; h' and the mixture are as in `NGram`. Below the highest order, c(h, w) is not how often w followed
+    h but after how many different symbols h w stood: what follows only one context says little about others. Chen and Goodman
+    (1998), section 3.
+    """
+
+    def __init__(self, order: int, symbols: int, ids: Int[Tensor, " N"]) -> None:
+        super().__init__(order, symbols, ids)
+        for length in range(order - 1):  # upwards, since each needs the next as it was counted
+            table: dict[bytes, dict[int, int]] = defaultdict(dict)
+            for context, following in self.counts[length + 1].items():
+                shorter = table[context[1:]]
+                for symbol in following:
+                    shorter[symbol] = shorter.get(symbol, 0) + 1
+            self.counts[length] = dict(table)
+        self.discounts = [self._discounts(table) for table in self.counts]
+
+    @staticmethod
+    def _discounts(table: dict[bytes, dict[int, int]]) -> tuple[float, ...]:
+        """What counts of 0, 1, 2, and 3 or more lose; half of the count where a text is too small to tell."""
+        seen = Counter(count for following in table.values() for count in following.values())
+        y = seen[1] / max(1, seen[1] + 2 * seen[2])
+        return (0.0, *(max(0.0, k - (k + 1) * y * seen[k + 1] / seen[k]) if seen[k] and y else k / 2 for k in (1, 2, 3)))
+
+    def probability(self, context: bytes, symbol: int) -> float:
+        """p(symbol | the last n - 1 symbols of `context`); a context shorter than that is used as far as it goes."""
+        p = 1 / self.symbols
+        for length in range(min(self.order, len(context) + 1)):
+            following, discounts = self.counts[length].get(context[len(context) - length :]), self.discounts[length]
+            if following is None:  # a longer context is then unseen too
+                break
+            count, kept = following.get(symbol, 0), sum(discounts[min(c, 3)] for c in following.values())
+            p = (count - discounts[min(count, 3)] + kept * p) / sum(following.values())
+        return p

@@ -66,16 +66,18 @@ def journal(root: Path) -> Path:
 
 
 def pending(root: Path, units: Sequence[Unit], kinds: Sequence[str], *, again: bool) -> tuple[list[Task], int]:
-    """What is to be proven: all that does not stand, or with `again` everything; and how much of that an interrupted run has done."""
+    """What is to be proven: all that does not stand, then with `again` everything else; and how much of that an interrupted run has done."""
+    found = standings(units, kinds)
+    fallen = [(one.unit, one.kind) for one in found if not one.stands]
     if not again:
-        return [(one.unit, one.kind) for one in standings(units, kinds) if not one.stands], 0
-    tasks = [(unit, kind) for unit in units for kind in kinds]
+        return fallen, 0
+    tasks = [*fallen, *((one.unit, one.kind) for one in found if one.stands)]
     try:
         kept = json.loads(journal(root).read_text(encoding="utf-8"))
         left = {(unit, kind) for unit, kind in kept}
     except (FileNotFoundError, ValueError, TypeError):
         return tasks, 0
-    going_on = [(unit, kind) for unit, kind in tasks if (unit.id, kind) in left or not records.standing(unit, kind).stands]
+    going_on = [(unit, kind) for unit, kind in tasks if (unit.id, kind) in left or (unit, kind) in fallen]
     return (going_on, len(tasks) - len(going_on)) if going_on else (tasks, 0)
 
 

@@ -458,7 +458,7 @@ GATES = (
 )
 
 
-BRIEF = Config(steps=250, learning_rate=3e-3)
+BRIEF = Config(steps=210, learning_rate=3e-3)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

@@ -381,7 +381,7 @@ GATES = (
 )
 
 
-BRIEF = Config(channels=16, steps=400)  # for the demo: places are learned, digits not yet well
+BRIEF = Config(channels=16, steps=360)  # for the demo: places are learned, digits not yet well
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

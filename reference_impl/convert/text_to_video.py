@@ -397,7 +397,7 @@ GATES = (
 )
 
 
-BRIEF = Config(steps=520, share=0.75, first_channels=16)  # for the demo: the digits are not yet good
+BRIEF = Config(steps=380, share=0.75, first_channels=16, batch_size=24)  # for the demo: the digits are not yet good
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

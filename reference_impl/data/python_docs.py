@@ -79,6 +79,14 @@ def load(split: str) -> Documentation:
     return Documentation(tuple(kept), tuple(kept.values()))
 
 
+def shared(length: int = 50) -> float:
+    """Share of the windows of `length` characters of the held-out text that stand in the training text too, line breaks aside."""
+    train, test = (_words(load(split).text) for split in ("train", "test"))
+    seen = {train[i : i + length] for i in range(len(train) - length + 1)}
+    windows = [test[i : i + length] in seen for i in range(len(test) - length + 1)]
+    return sum(windows) / len(windows)
+
+
 def preview() -> Preview:
     """The beginning of three topics."""
     documentation = load("train")

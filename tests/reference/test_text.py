@@ -1,12 +1,13 @@
 """The parts of the text systems that are given, not stubs: the model against Hugging Face's, n-grams, data, the cache."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
 
 from reference_impl.data import python_docs
-from reference_impl.ngram import NGram
+from reference_impl.ngram import KneserNey, NGram
 from reference_impl.text.gpt import GPT, Config, bits_per_character, from_huggingface
 
 
@@ -135,6 +136,60 @@ def test_ngram_is_witten_bell(order):
         assert p == pytest.approx([witten_bell(text, order, 6, context, symbol) for symbol in range(6)], rel=1e-12)
         assert sum(p) == pytest.approx(1, rel=1e-12)
         assert min(p) > 0
+
+
+def kneser_ney(text, order, symbols, context, symbol, highest=True):
+    """By the definition: the n-grams of one order counted, or below the highest what stood before them, from the longest down."""
+    lower = 1 / symbols if order == 1 else kneser_ney(text, order - 1, symbols, context, symbol, highest=False)
+    if highest:
+        counts = Counter(text[i : i + order] for i in range(len(text) - order + 1))
+    else:
+        counts = Counter(ngram[1:] for ngram in {text[i : i + order + 1] for i in range(len(text) - order)})
+    n = [sum(count == k for count in counts.values()) for k in range(5)]
+    y = n[1] / (n[1] + 2 * n[2])
+    discount = {0: 0} | {k: max(0, k - (k + 1) * y * n[k + 1] / n[k]) if n[k] and y else k / 2 for k in (1, 2, 3)}
+    history = context[len(context) - order + 1 :] if order > 1 else b""
+    followers = {w: counts[history + bytes([w])] for w in range(symbols)}
+    total = sum(followers.values())
+    if not total:
+        return lower
+    freed = sum(discount[min(count, 3)] for count in followers.values())
+    return (followers[symbol] - discount[min(followers[symbol], 3)] + freed * lower) / total
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_kneser_ney_is_that_of_chen_and_goodman(order):
+    generator = torch.Generator().manual_seed(order)
+    rare = torch.rand(3000, generator=generator)
+    ids = (rare.log() / math.log(0.75)).long().clamp(max=40)  # geometric: n-grams are seen once, twice, three and four times
+    model, text = KneserNey(order, 50, ids), bytes(ids.tolist())
+    highest = model.counts[-1]
+    assert {1, 2, 3, 4} <= {count for following in highest.values() for count in following.values()}
+    for _ in range(8):
+        start = int(torch.randint(len(text) - order, (1,), generator=generator))
+        context = text[start : start + order]
+        p = [model.probability(context, symbol) for symbol in range(50)]
+        for symbol in (text[start + order], 45, 3):
+            assert p[symbol] == pytest.approx(kneser_ney(text, order, 50, context, symbol), rel=1e-9)
+        assert sum(p) == pytest.approx(1, rel=1e-12)
+        assert min(p) > 0
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab", "aaaaaaaa", "abcabcabcabc"])
+def test_kneser_ney_of_a_text_too_small_to_estimate_a_discount_is_a_distribution(text):
+    model = KneserNey(4, 128, python_docs.encode(text))
+    for context in (b"", b"a", b"abc", b"xyz"):
+        p = [model.probability(context, symbol) for symbol in range(128)]
+        assert sum(p) == pytest.approx(1, rel=1e-12) and min(p) > 0
+
+
+def test_kneser_ney_asks_how_many_contexts_a_symbol_followed():
+    """`c` is the commonest symbol, but always after `b`; in a new context `a`, which follows many, is likelier."""
+    text = "".join(f"bc{symbol}a" for symbol in "defghijk") + "bcbcbcbcbcbcbc"
+    ids = python_docs.encode(text)
+    smooth, plain = KneserNey(2, 128, ids), NGram(2, 128, ids)
+    assert smooth.probability(b"z", ord("a")) > smooth.probability(b"z", ord("c"))
+    assert plain.probability(b"z", ord("a")) < plain.probability(b"z", ord("c"))
 
 
 def test_ngram_uses_a_short_context_as_far_as_it_goes():
