@@ -55,7 +55,8 @@ def shrink(source: bytes) -> bytes:
     remembered.add_text(KEY, fingerprint(source))
     made = fitted(source, SHAPES, LIMIT, remembered)
     if made is None:
-        raise ValueError(f"this picture does not fit into {LIMIT // 1024} KB, however small")
+        width, height = Image.open(io.BytesIO(source)).size
+        raise ValueError(f"a picture of {width} by {height} pixels does not fit into {LIMIT // 1024} KB, however small")
     return made
 
 
