@@ -78,10 +78,18 @@ def positions_of(rows, columns, width):
 
 @pytest.mark.stub("positions_2d")
 def test_row_in_the_first_half_column_in_the_second(impl, draw):
-    (rows, columns), width = draw.sizes(2, 1, 8), 4 * draw.size(1, 5)
+    (rows, columns), width = draw.sizes(2, 2, 8), 4 * draw.size(1, 5)
     expected = positions_of(rows, columns, width).float()
     hint = "width / 2 channels for the row, then as many for the column; patches come row by row, as in patchify"
     assert_close(impl.positions_2d(rows, columns, width), expected, hint=hint)
+
+
+@pytest.mark.stub("positions_2d")
+def test_a_single_row_and_a_single_column(impl, draw):
+    many, width = draw.size(2), 4 * draw.size(1, 5)
+    for rows, columns in ((1, many), (many, 1)):
+        expected = positions_of(rows, columns, width).float()
+        assert_close(impl.positions_2d(rows, columns, width), expected, hint="one row or one column of patches is a picture too")
 
 
 @pytest.mark.stub("positions_2d")
