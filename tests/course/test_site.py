@@ -588,7 +588,7 @@ def read_all(out):
 
 def test_the_toy_course_with_sound_film_and_measurements(built, aigc):
     show_in_solution(built, {"text/html": film()}, {"text/html": sound()}, {"text/markdown": "a **shout**, $x^2$"})
-    (built / "benchmarks").mkdir()
+    (built / "benchmarks").mkdir(exist_ok=True)
     table = "# Gates\n\n| unit | value |\n|---|---|\n| [sums](../questions/toy/sums.md) | 1 |\n"
     (built / "benchmarks/gates.md").write_text(table)
     out = built / "new" / "site"
