@@ -213,7 +213,9 @@ def execute(unit: Unit, timeout: int = 600) -> Executed:
     try:
         # One thread, so that seconds are those of one core. The kernel's own log is no output; if it dies, nbclient says so.
         surroundings = {**os.environ, "AIGC_ROOT": str(unit.root), "OMP_NUM_THREADS": "1"}
-        client.execute(cleanup_kc=True, env=surroundings, stderr=subprocess.DEVNULL)  # else a kernel of ours outlives its notebook
+        client.execute(
+            cleanup_kc=True, env=surroundings, stderr=subprocess.DEVNULL
+        )  # else a kernel of ours outlives its notebook
     except CellExecutionError as error:
         raise at(unit.module, f"its solution does not run: {error.ename}: {error.evalue}", unit.root) from None
     for number, cell in enumerate((cell for cell in node.cells if cell.cell_type == "code"), start=1):

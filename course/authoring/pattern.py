@@ -14,7 +14,7 @@ from course.units.catalogue import Page, Unit
 
 FOLLOW_UPS = 5
 WEAK_ANSWERS = 2
-WEAK = {"en": "*A weak answer:*", "zh": "*弱的回答：*"}
+WEAK = {"en": "*A weak answer:*", "zh": "*减分的回答：*"}
 STEPS = 3
 OUTPUT = ("text", "output")
 

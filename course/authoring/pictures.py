@@ -102,9 +102,11 @@ def demo_says(unit: Unit) -> str:
 def alternative(unit: Unit, language: str) -> str:
     """What stands in the picture's place where it cannot be shown."""
     if language == "zh":
-        text = f"{unit.title_zh}：参考解答最后由 demo() 画出的图"
+        text = f"{unit.title_zh}：参考解答末尾 demo() 画出的结果图"
     else:
         shown = re.sub(r"^(?:Train briefly; )?(?:[Ss]how )?", "", demo_says(unit)).rstrip(".")
+        if shown[1:2].islower():  # goes on after a colon; GPT and VAE stay as they are
+            shown = shown[0].lower() + shown[1:]
         text = f"{unit.title}, finished: {shown}"
     return re.sub(r"[\[\]`$*\\<>]", "", text)
 

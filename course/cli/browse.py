@@ -111,7 +111,7 @@ def list_syllabus(items: list[Item], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([item.describe() for item in items], ensure_ascii=False, indent=2))
         return
-    table = Table("code", "question", "问题", "unit", "state", box=None, header_style="bold")
+    table = Table("code", "question", "题目", "unit", "state", box=None, header_style="bold")
     table.columns[0].no_wrap = True
     table.columns[2].overflow = "fold"
     for item in items:

@@ -195,7 +195,7 @@ def test_the_path_in_words(ladder, aigc, store):
     assert rows["toy/sums"] == ["3", "toy/sums", "Sums", "1", "of", "2", "solved"]
     assert rows["steps/end"][-3:] == ["after", "2,", "3"], "by the numbers of the path"
     out = aigc("path", "--lang", "zh", "--track", "steps")[1]
-    assert "共 3 个单元：完成 0，现在可学 1，以后再学 2" in out and "steps/end 题" in out and "先学 2、3" in out
+    assert "共 3 个单元：完成 0，现在可学 1，以后再学 2" in out and "steps/end 题" in out and "先修 2、3" in out
     assert "toy/sums" not in out, "it is a step of another track"
     assert "there is no track 'stps'; tracks are: steps, toy" in aigc("path", "--track", "stps")[2]
 

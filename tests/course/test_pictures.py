@@ -112,7 +112,7 @@ def test_both_pages_show_it_at_the_head_of_the_depth(built):
     moved = english.replace(block, "## In depth\n\nAdd them all.\n\n" + block.partition("\n\n")[2].replace("Add them all.\n", ""))
     assert pictures.embed(moved, unit, "en").count("picture:start") == 1 and block in pictures.embed(moved, unit, "en")
     chinese = (built / "questions/toy/sums.zh.md").read_text(encoding="utf-8")
-    assert "## 深入\n\n<!-- picture:start -->\n![求和：参考解答最后由 demo() 画出的图](images/sums.png)\n" in chinese
+    assert "## 深入\n\n<!-- picture:start -->\n![求和：参考解答末尾 demo() 画出的结果图](images/sums.png)\n" in chinese
     assert "<!--" not in unit.pages["en"].sections["depth"], "whoever reads a section sees no markers"
 
 
