@@ -38,7 +38,7 @@ BREAKS = [
     ("weak answers", EN, "*A weak answer:* often. ", "", r"sums\.md: needs a line .* in at least 2 follow-ups, has it in 1"),
     ("weak answers", EN, "*A weak answer:* often.", "Say not *A weak answer:* often.", "in at least 2 follow-ups, has it in 1"),
     ("weak answers", EN, "*A weak answer:* often. The question asks for a number.", "*A weak answer:*", "has it in 1"),
-    ("weak answers", ZH, "*减分的回答：* 很多次", "*减分回答：* 很多次", r"sums\.zh\.md: needs a line .*弱的回答.*, has it in 1"),
+    ("weak answers", ZH, "*减分的回答：* 很多次", "*减分回答：* 很多次", r"sums\.zh\.md: needs a line .*减分的回答.*, has it in 1"),
     ("weak answers", ZH, "**加几次？** 一次。\n\n*减分的回答：* 很多次。问的是具体的数。\n\n**多快？** 扫一遍。",
      "**加几次？** 一次。\n\n**多快？** 扫一遍。\n\n*减分的回答：* 很快。问的是复杂度。",
      r"sums\.zh\.md: has weak answers in the follow-ups \[1, 3\], the English page in \[1, 2\]"),
