@@ -16,6 +16,7 @@ import torch
 from course.checking.load import impl_from, module_from_source, reference_impl
 from course.checking.runner import fresh_seed
 from course.proving.prove import to_ask
+from course.proving.records import read_record
 from course.testing import Draw
 from course.units.catalogue import Unit, exercises
 from course.units.notebooks import answer_source, read_notebook
@@ -50,6 +51,9 @@ def pytest_configure(config):
         config.course_asked = {kind: to_ask(exercises(ROOT), kind, config.course_seed, n) for kind, n in SAMPLE.items()}
     if not given:
         config.course_taken = {kind: [unit.id for unit in asked.taken] for kind, asked in config.course_asked.items()}
+        if torch.cuda.is_available() and config.course_taken:  # what was proven without a GPU says nothing about one
+            seen = {unit.id for unit in EXERCISES if read_record(unit).get("devices", {}).get("device") == "cuda"}
+            config.course_taken["devices"] = [unit for unit in config.course_taken["devices"] if unit in seen]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,11 +212,11 @@ def execute(unit: Unit, timeout: int = 600) -> Executed:
         on_cell_executed=lambda cell, cell_index, execute_reply: clock.update({cell.id: used()}),
     )  # fmt: skip
     try:
-        # One thread, so that seconds are those of one core. The kernel's own log is no output; if it dies, nbclient says so.
-        surroundings = {**os.environ, "AIGC_ROOT": str(unit.root), "OMP_NUM_THREADS": "1"}
-        client.execute(
-            cleanup_kc=True, env=surroundings, stderr=subprocess.DEVNULL
-        )  # else a kernel of ours outlives its notebook
+        # One thread, so that seconds are those of one core; a home of its own, since weights that were trained on this machine would go
+        # before those of the course. The kernel's own log is no output; if it dies, nbclient says so. It ends with its notebook.
+        with tempfile.TemporaryDirectory() as home:
+            surroundings = {**os.environ, "AIGC_ROOT": str(unit.root), "AIGC_HOME": home, "OMP_NUM_THREADS": "1"}
+            client.execute(cleanup_kc=True, env=surroundings, stderr=subprocess.DEVNULL)
     except CellExecutionError as error:
         raise at(unit.module, f"its solution does not run: {error.ename}: {error.evalue}", unit.root) from None
     for number, cell in enumerate((cell for cell in node.cells if cell.cell_type == "code"), start=1):
@@ -229,6 +230,7 @@ def execute(unit: Unit, timeout: int = 600) -> Executed:
 
 def write_solution(unit: Unit) -> None:
     """Execute a solution, write it, and keep in its record what it was executed from and what it took."""
+    records.begin(unit, "solution")
     made = execute(unit)
     write_atomic(unit.solution, made.text)
     content = made.text.encode()

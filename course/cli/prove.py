@@ -47,12 +47,16 @@ def gate(
     found = find_unit(unit)
     if found.is_concept:
         raise CourseError(f"{found.id} is a concept question: it has no gate")
-    if write and (whole_only or seeds < SEEDS_OF_A_GATE):
-        raise CourseError(f"--write keeps a whole gate: leave out --whole-only, and take at least {SEEDS_OF_A_GATE} seeds")
+    if write and (whole_only or seeds < SEEDS_OF_A_GATE or precision != "float32"):
+        raise CourseError(
+            f"--write keeps a whole gate in float32: leave out --whole-only and --precision, and take at least {SEEDS_OF_A_GATE} seeds"
+        )
     try:
         where = str(resolve_device(device))
     except ValueError as error:
         raise CourseError(str(error)) from None
+    if write:
+        records.begin(found, "gate")
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
         line = bars.add_task(f"{found.id}: trainings")
         proof = run_gate(
@@ -164,6 +168,8 @@ def audit_one(
     from course.proving import audit as auditor
     from course.proving import records
 
+    if write:
+        records.begin(unit, "audit")
     line = bars.add_task(f"{unit.id}: mutants")
 
     def tell(done: int, total: int) -> None:

@@ -1,5 +1,6 @@
 """Outcome gates: train a system, its ablations and its shortcuts, evaluate on held-out data, and hold the figures against what must be reached."""
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -162,7 +163,8 @@ def run_gate(
 ) -> Proof:
     """Train the whole system and each of its ablations on seeds 0, 1, …, measure each leak, and hold all of it against the module's bounds.
 
-    On the CPU every training has a process and a thread of its own, `jobs` at a time; on another device one follows the other in this process.
+    On the CPU every training has a process and a thread of its own, `jobs` at a time; on another device, and where a system cannot
+    fork, one follows the other in this process.
     Raises CourseError if a training fails, or if a gate or an ablation names a figure that `evaluate` does not return.
     """
     gates, without, leaks = tables(unit)
@@ -237,7 +239,7 @@ def _carry_out(
         return work
 
     results: dict[int, Any] = {}
-    if settings.device != "cpu":
+    if settings.device != "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         for index, task in enumerate(tasks):
             results[index] = guarded(task)()
             progress(len(results), len(tasks))

@@ -61,8 +61,16 @@ def to_ask(units: Sequence[Unit], kind: str, seed: int, sample: int) -> Asked:
 
 
 def journal(root: Path) -> Path:
-    """Where a run of `aigc prove --again` keeps what is still to do."""
+    """Where a run of `aigc prove --again` keeps what it has made."""
     return root / "work" / "proving.json"
+
+
+def _made(root: Path) -> set[tuple[str, str]]:
+    """What an interrupted run has made: (id of a unit, kind). What it was asked to make does not matter: another run may ask for more."""
+    try:
+        return {(unit, kind) for unit, kind in json.loads(journal(root).read_text(encoding="utf-8"))["made"]}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return set()
 
 
 def pending(root: Path, units: Sequence[Unit], kinds: Sequence[str], *, again: bool) -> tuple[list[Task], int]:
@@ -72,12 +80,8 @@ def pending(root: Path, units: Sequence[Unit], kinds: Sequence[str], *, again: b
     if not again:
         return fallen, 0
     tasks = [*fallen, *((one.unit, one.kind) for one in found if one.stands)]
-    try:
-        kept = json.loads(journal(root).read_text(encoding="utf-8"))
-        left = {(unit, kind) for unit, kind in kept}
-    except (FileNotFoundError, ValueError, TypeError):
-        return tasks, 0
-    going_on = [(unit, kind) for unit, kind in tasks if (unit.id, kind) in left or (unit, kind) in fallen]
+    made = _made(root)
+    going_on = [(unit, kind) for unit, kind in tasks if (unit.id, kind) not in made or (unit, kind) in fallen]
     return (going_on, len(tasks) - len(going_on)) if going_on else (tasks, 0)
 
 
@@ -90,13 +94,15 @@ def prove(
     begin: Callable[[Unit, str], object],
     done: Callable[[Unit, str, str], object],
 ) -> None:
-    """Carry out each task by the entry of `proofs` for its kind. With `again`, what is left is kept on the disk until none is."""
-    left = list(tasks)
+    """Carry out each task by the entry of `proofs` for its kind. With `again`, what is made is kept on the disk until all is."""
+    made = _made(root) - {(unit.id, kind) for unit, kind in tasks}
+    for unit, kind in tasks:  # all of them now: what this process imports for the first proof, it also runs for the last
+        records.begin(unit, kind)
     for unit, kind in tasks:
         if again:
-            write_atomic(journal(root), json.dumps([(one.id, what) for one, what in left]) + "\n")
+            write_atomic(journal(root), json.dumps({"made": sorted(made)}) + "\n")
         begin(unit, kind)
         done(unit, kind, proofs[kind](unit))
-        left.remove((unit, kind))
+        made.add((unit.id, kind))
     if again:
         journal(root).unlink(missing_ok=True)

@@ -126,7 +126,8 @@ def _audit(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     mutants, equivalent, killed = (sum(stub[key] for stub in found["stubs"]) for key in ("mutants", "equivalent", "killed"))
     share = killed / max(1, mutants - equivalent)
     wrong = [
-        f"{share:.1%} of mutants killed, {bars.BAR:.0%} demanded" if share < bars.BAR else "",
+        f"{share:.1%} of mutants killed, {bars.BAR:.0%} demanded" if not bars.BAR <= share <= 1 else "",
+        f"{found.get('problems')} problems in its test file" if found.get("problems") else "",
         f"{found['marks']:.1%} marked as equivalent, at most {bars.MARKED:.0%}" if found["marks"] > bars.MARKED else "",
         f"asked on {found.get('seeds', 0)} seeds, {bars.SEEDS_OF_A_VARIANT} demanded"
         if found.get("seeds", 0) < bars.SEEDS_OF_A_VARIANT
@@ -140,7 +141,8 @@ def _audit(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
 
 def _trains(unit: Unit) -> bool:
     """Whether there is a system to be trained. A unit of functions alone has nothing to hold against a gate."""
-    return "train" in outline(unit.module, "reference_impl", unit.root).definitions
+    found = outline(unit.module, "reference_impl", unit.root)
+    return "train" in found.definitions or "train" in found.imports
 
 
 def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Point]:

@@ -76,8 +76,9 @@ def sources(unit: Unit, kind: str) -> dict[str, str]:
     """The hash of everything that a proof depends on, by path. Those below `course/` are tools, all others what the unit is made of."""
     roots: dict[Path, Sequence[str]] = {unit.module: (WHOLE,)}
     if kind in ASKED:
-        defined = dependencies.outline(unit.module, "reference_impl", unit.root).definitions
-        roots = {unit.module: tuple(name for name in ASKED[kind] if name in defined) or (WHOLE,)}
+        found = dependencies.outline(unit.module, "reference_impl", unit.root)
+        known = found.definitions.keys() | found.imports.keys()  # what a unit takes from another is its own too
+        roots = {unit.module: tuple(name for name in ASKED[kind] if name in known) or (WHOLE,)}
     if kind in ("audit", "solution"):
         roots[unit.tests] = (WHOLE,)
     own = fingerprints(reached(roots, unit.root), unit.root)
@@ -92,11 +93,13 @@ def sources(unit: Unit, kind: str) -> dict[str, str]:
 @lru_cache(maxsize=8)
 def tools(kind: str) -> dict[str, str]:
     """The hash of the tools that a proof of this kind is made with, by path. For the life of a process: they are loaded by now."""
-    if kind == "gate":
-        return dependencies.files([HOUSE / "course" / "proving" / "gate.py"], HOUSE)
-    if kind != "audit":
+    if kind == "gate":  # what trains and evaluates; whether figures hold is asked of them anew wherever a record is read
+        return fingerprints(reached({HOUSE / "course" / "proving" / "gate.py": ("measure",)}, HOUSE, "course"), HOUSE, "course")
+    if kind != "audit":  # what executes a solution is not watched: every run of the tests executes two of them anew
         return {}
-    roots = {HOUSE.joinpath("course", *name.split(".")).with_suffix(".py"): (WHOLE,) for name in AUDITED_WITH}
+    roots: dict[Path, Sequence[str]] = {
+        HOUSE.joinpath("course", *name.split(".")).with_suffix(".py"): (WHOLE,) for name in AUDITED_WITH
+    }
     return fingerprints(reached(roots, HOUSE, "course"), HOUSE, "course")
 
 
@@ -148,18 +151,40 @@ def standing(unit: Unit, kind: str, record: Mapping[str, Any] | None = None) -> 
     own = tuple(path for path in changed if not path.startswith("course/"))
     if own:
         return Standing(unit, kind, "changed", own)
+    here = _torch()
+    if kind != "solution" and str(found.get("torch")).partition("+")[0] != here:  # of a solution only the last digits may differ
+        changed.append(f"torch {here}")
     return Standing(unit, kind, "tools" if changed else "stands", tuple(changed))
+
+
+@lru_cache(maxsize=1)
+def _torch() -> str:
+    """The release of torch on this machine, without what it was built for. Asked of the package's metadata: torch takes seconds to import."""
+    from importlib.metadata import version
+
+    return version("torch").partition("+")[0]
+
+
+_began: dict[tuple[Path, str], dict[str, str]] = {}  # by the path of the record, and the kind
+
+
+def begin(unit: Unit, kind: str) -> None:
+    """Note what a proof depends on, before its code is imported: `keep` refuses what was found if it is something else by then."""
+    _began.setdefault((record_path(unit), kind), sources(unit, kind))
 
 
 def keep(unit: Unit, kind: str, found: dict[str, Any]) -> None:
     """Put what was found into the unit's record, with the hashes of what it depends on and the versions that it was made with."""
-    from importlib.metadata import version
-
+    now = sources(unit, kind)
+    if _began.pop((record_path(unit), kind), now) != now:
+        raise at(
+            record_path(unit), f"is left as it was: while its {kind} was proven, {unit.id} changed; prove it again", unit.root
+        )
     made_with = {
         "version": VERSION,
-        "sources": sources(unit, kind),
+        "sources": now,
         "python": platform.python_version(),
-        "torch": version("torch"),
+        "torch": _torch(),
         "system": platform.system(),
     }
     record = read_record(unit) | {kind: made_with | found}
@@ -172,6 +197,7 @@ def record_audit(made: "UnitAudit", accepted: Sequence["Acceptance"], seeds: int
         "seed": made.seed,
         "processor_seconds": round(made.processor_seconds + sum(row.processor_seconds for row in accepted)),
         "marks": round(made.marks, 4),
+        "problems": len(made.problems),
         "stubs": made.rows(),
     }
     if accepted:

@@ -35,56 +35,68 @@ class Outline(NamedTuple):
     """A module by its top level. spans: lines of each definition; always: lines that count whatever is needed of it."""
 
     definitions: dict[str, list[ast.stmt]]
-    imports: dict[str, Import]
+    imports: dict[str, list[Import]]
     loose: list[ast.stmt]
     lines: list[str]  # without prose, at the line numbers of the file
 
 
 def module_file(dotted: str, root: Path) -> Path | None:
-    """The file of a module below `root`, if there is one."""
+    """The file of a module below `root`, if there is one. Of a file and a folder of one name, Python imports the folder."""
     base = root.joinpath(*dotted.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+    return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
-def _import(node: ast.Import | ast.ImportFrom, package: str, root: Path) -> Iterator[tuple[str, Import]]:
-    """Each name that an import binds to something of `package`."""
-    if isinstance(node, ast.ImportFrom):
-        if not node.module or node.level or node.module.split(".")[0] != package:
-            return
+def _import(node: ast.Import | ast.ImportFrom, path: Path, package: str, root: Path) -> Iterator[tuple[str, Import]]:
+    """Each name that an import in `path` binds to something of `package`; `WHOLE` for a star, which may bind any."""
+    if isinstance(node, ast.Import):
         for alias in node.names:
-            whole = module_file(f"{node.module}.{alias.name}", root)
-            source = module_file(node.module, root)
-            if whole is not None:
-                yield alias.asname or alias.name, Import(whole, "")
-            elif source is not None:
-                yield alias.asname or alias.name, Import(source, alias.name)
+            if alias.name.split(".")[0] == package and (whole := module_file(alias.name, root)) is not None:
+                yield (alias.asname, Import(whole, "")) if alias.asname else (package, Import(whole, WHOLE))
         return
+    folders = path.parent.relative_to(root).parts
+    above = folders[: len(folders) + 1 - node.level] if node.level else ()
+    dotted = ".".join([*above, *filter(None, [node.module])])
+    if dotted.split(".")[0] != package:
+        return
+    source = module_file(dotted, root)
     for alias in node.names:
-        if alias.name.split(".")[0] == package and (path := module_file(alias.name, root)) is not None:
-            yield alias.asname or alias.name, Import(path, "")
+        if (whole := module_file(f"{dotted}.{alias.name}", root)) is not None:
+            yield alias.asname or alias.name, Import(whole, "")
+        elif source is not None:
+            yield (WHOLE if alias.name == "*" else alias.asname or alias.name), Import(source, alias.name)
 
 
 @lru_cache(maxsize=1024)
 def _outline(path: Path, stamp: int, package: str, root: Path) -> Outline:
     source = path.read_text(encoding="utf-8")
     definitions: dict[str, list[ast.stmt]] = {}
-    imports: dict[str, Import] = {}
+    imports: dict[str, list[Import]] = {}
     loose: list[ast.stmt] = []
     tree = ast.parse(source)
-    for node in ast.walk(tree):  # those inside of functions too
+    for node in ast.walk(tree):  # those inside of functions too; one name may be bound twice, as under `try`
         if isinstance(node, ast.Import | ast.ImportFrom):
-            imports |= _import(node, package, root)
+            for name, target in _import(node, path, package, root):
+                imports.setdefault(name, []).append(target)
     for node in tree.body:
         if isinstance(node, Definition):
             definitions.setdefault(node.name, []).append(node)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-            for name in names:
-                definitions.setdefault(name, []).append(node)
-            if not names:
+            targets = list(node.targets) if isinstance(node, ast.Assign) else [node.target]
+            targets += [part.target for part in ast.walk(node) if isinstance(part, ast.NamedExpr)]
+            stored = [
+                part for target in targets for part in ast.walk(target) if isinstance(getattr(part, "ctx", None), ast.Store)
+            ]
+            for part in stored:
+                if isinstance(part, ast.Name):
+                    definitions.setdefault(part.id, []).append(node)
+            if any(isinstance(part, ast.Attribute | ast.Subscript) for part in stored):  # it changes what stands elsewhere
                 loose.append(node)
         elif not isinstance(node, ast.Import | ast.ImportFrom):
+            loose.append(node)
+    own = definitions.keys() | imports.keys()
+    for node in tree.body:  # a decorator of the course's own may put what it decorates anywhere
+        decorators = [part for d in getattr(node, "decorator_list", []) for part in ast.walk(d)]
+        if any(isinstance(part, ast.Name) and part.id in own for part in decorators):
             loose.append(node)
     return Outline(definitions, imports, loose, without_prose(source, keep_lines=True).split("\n"))
 
@@ -111,39 +123,46 @@ def reached(roots: Mapping[Path, Iterable[str]], root: Path, package: str = "ref
         path, name = waiting.pop()
         if name in needs.get(path, ()) or WHOLE in needs.get(path, ()):
             continue
-        if path not in needs:
-            needs[path] = set()
-            waiting += [(parent, "") for parent in _parents(path, root)]
-            waiting += [(path, "")]  # what runs at import, whatever is needed of it
-        needs[path].add(name)
         found = outline(path, package, root)
+        if path not in needs:  # what runs at import counts, whatever is needed of it: here, and in all that this imports
+            needs[path] = set()
+            imported = (target.module for group in found.imports.values() for target in group)
+            waiting += [(module, "") for module in (*_parents(path, root), path, *imported)]
+            waiting += [(target.module, WHOLE) for target in found.imports.get(WHOLE, ())]
+        needs[path].add(name)
         if name == WHOLE:
             nodes: list[ast.stmt] = [*found.loose, *(node for group in found.definitions.values() for node in group)]
-            waiting += [(target.module, target.name or WHOLE) for target in found.imports.values() if not target.name]
+            waiting += [(target.module, target.name or WHOLE) for group in found.imports.values() for target in group]
         else:
             nodes = found.definitions.get(name, []) if name else found.loose
-            if name and not nodes and name in found.imports:  # passed on from a third module
-                target = found.imports[name]
-                waiting.append((target.module, target.name or WHOLE))
+            passed_on = [(target.module, target.name or WHOLE) for target in found.imports.get(name, ())]
+            if name and not nodes and not passed_on:
+                inner = module_file(name, path.parent) if path.name == "__init__.py" else None
+                passed_on = [(inner, WHOLE)] if inner else [(path, "__getattr__")] if "__getattr__" in found.definitions else []
+            waiting += passed_on
         for node in nodes:
-            waiting += [
-                (path if one in found.definitions else found.imports[one].module, what) for one, what in _used(node, found)
-            ]
-    return {path: names for path, names in needs.items() if names != {""} or outline(path, package, root).loose}
+            waiting += _used(node, path, found)
+    return {path: names for path, names in needs.items() if names != {""} or _runs(path, outline(path, package, root))}
 
 
-def _used(node: ast.stmt, found: Outline) -> Iterator[tuple[str, str]]:
-    """What a statement uses: (the name in this module, the name where it is defined)."""
+def _runs(path: Path, found: Outline) -> bool:
+    """Whether a module of which nothing is needed by name counts: a package, or one that at import does more than to define names."""
+    loose = [node for node in found.loose if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant)]
+    return bool(loose or (found.loose and path.name == "__init__.py"))
+
+
+def _used(node: ast.stmt, path: Path, found: Outline) -> Iterator[tuple[Path, str]]:
+    """What a statement of `path` uses: (a module, the name in it). A name that is both defined and imported stands for both."""
     bases = {id(part.value): part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
     for part in ast.walk(node):
-        if not isinstance(part, ast.Name):
-            continue
-        if part.id in found.definitions:
-            yield part.id, part.id
-        elif part.id in found.imports:
-            target = found.imports[part.id]
-            # `digits.load` needs `load`; a module that is handed about may be asked for anything
-            yield part.id, target.name or bases.get(id(part), WHOLE)
+        if isinstance(part, ast.Name):
+            if part.id in found.definitions:
+                yield path, part.id
+            elif part.id == "globals":
+                yield path, WHOLE
+            for target in found.imports.get(part.id, ()):
+                # `digits.load` needs `load`; a module that is handed about may be asked for anything
+                yield target.module, target.name or bases.get(id(part), WHOLE)
 
 
 def _text(path: Path, names: set[str], package: str, root: Path) -> str:
@@ -165,12 +184,11 @@ def bundled(path: Path, names: set[str], package: str, root: Path) -> list[Path]
     nodes = [node for name, group in found.definitions.items() if name in names or WHOLE in names for node in group]
     constants = {part.value for node in nodes for part in ast.walk(node) if isinstance(part, ast.Constant)}
     files: list[Path] = []
-    for name in sorted(text for text in constants if isinstance(text, str) and FILE_NAME.fullmatch(text)):
+    named = {text.split("/")[0] for text in constants if isinstance(text, str)}
+    for name in sorted(text for text in named if FILE_NAME.fullmatch(text)):
         beside = path.parent / name
         if beside.is_dir():
-            files += sorted(
-                inner for inner in beside.rglob("*") if inner.is_file() and inner.suffix not in (".py", ".md", ".pyc")
-            )
+            files += sorted(inner for inner in beside.rglob("*") if inner.is_file() and inner.suffix not in (".py", ".pyc"))
         elif beside.is_file() and beside.suffix != ".py":
             files.append(beside)
     return files
@@ -196,8 +214,7 @@ def files(paths: Iterable[Path], root: Path) -> dict[str, str]:
     """The hash of each file by its path below `root`; of Python its code alone, without prose."""
     found = {}
     for path in sorted(paths):
-        content = path.read_bytes()
-        if path.suffix == ".py":
-            content = without_prose(content.decode()).encode()
+        python = path.suffix == ".py"
+        content = without_prose(path.read_text(encoding="utf-8")).encode() if python else path.read_bytes()
         found[path.relative_to(root).as_posix()] = hash_of(content)
     return found

@@ -286,15 +286,23 @@ def without_prose(source: str, *, keep_lines: bool = False) -> str:
 
     As text: a syntax tree is printed otherwise by each Python.
     """
-    lines = source.splitlines()
+    lines = source.split("\n")  # as Python counts them: `splitlines` also breaks at a form feed and at U+2028
+    opened: list[int] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
+        kind, (row, column), (last, _) = tokenize.tok_name[token.type], token.start, token.end
+        if kind == "COMMENT":
             lines[row - 1] = lines[row - 1][:column]
+        elif kind.endswith("STRING_START"):  # of an f-string, since Python 3.12
+            opened.append(row)
+        elif kind == "STRING" or kind.endswith("STRING_END"):
+            for inside in range(opened.pop() if opened and kind != "STRING" else row, last):
+                lines[inside - 1] += "⏎"  # the line ends inside of a string, where an empty line and a last space say something
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | Definition) and ast.get_docstring(node) is not None:
-            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            lines[first - 1 : last] = [""] * (last - first + 1)
+            said = node.body[0]
+            first, last = said.lineno, said.end_lineno or 0
+            before, after = lines[first - 1].encode()[: said.col_offset], lines[last - 1].encode()[said.end_col_offset :]
+            lines[first - 1 : last] = [(before + after).decode(), *[""] * (last - first)]
     return "\n".join(line.rstrip() for line in lines if keep_lines or line.strip())
 
 

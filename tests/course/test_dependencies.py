@@ -1,10 +1,12 @@
 """What was proven is keyed by what it depends on: a change that matters is seen wherever it is, one that does not makes nothing doubtful."""
 
+import ast
 import random
 import shutil
 
 import pytest
 
+from course.errors import CourseError
 from course.proving import records
 from course.units import dependencies
 from course.units.catalogue import exercises, find_unit
@@ -21,8 +23,18 @@ from reference_impl.shared import helper as assist
 from reference_impl.toy.other import Layer
 
 
+import reference_impl.chained
+from ..relative import near
+from reference_impl import registry, text
+
+try:
+    from reference_impl.missing import either
+except ImportError:
+    from reference_impl.either import either
+
+
 def train():
-    return assist(Layer(), shared.RATE, loader.load())
+    return assist(Layer(), shared.RATE, loader.load()), near(), reference_impl.chained.far(), either(), registry.call(), text.SAID
 
 
 def demo():
@@ -77,7 +89,27 @@ def unused():
 for _ in range(2):
     COUNT += 1
 """,
-    "reference_impl/third.py": "def passed_on():\n    return 1\n\n\ndef never():\n    return 2\n",
+    "reference_impl/third.py": "FLAG = 1\n\n\ndef passed_on():\n    return 1, FLAG\n\n\ndef never():\n    return 2\n",
+    "reference_impl/relative.py": "def near():\n    return 5\n",
+    "reference_impl/chained.py": "def far():\n    return 7\n",
+    "reference_impl/either.py": "def either():\n    return 9\n",
+    "reference_impl/registry.py": """ALL = {}
+
+
+def register(function):
+    ALL[function.__name__] = function
+    return function
+
+
+@register
+def hidden():
+    return 11
+
+
+def call():
+    return ALL["hidden"]()
+""",
+    "reference_impl/text.py": "SAID = '''one\n\ntwo'''\n",
     "reference_impl/data/__init__.py": "",
     "reference_impl/data/loader.py": 'def load():\n    return open("sounds")\n\n\ndef preview():\n    return "pictures"\n',
     "reference_impl/data/sounds/one.ogg": "first",
@@ -116,10 +148,16 @@ def edit(root, name, old, new):
         ("shared.py", "return function", "return print"),  # a decorator
         ("shared.py", '"deep"', '"deeper"'),  # behind an inner function, behind another name
         ("shared.py", "range(2)", "range(3)"),  # what runs at import
-        ("third.py", "return 1", "return 3"),  # passed on by a module in between
+        ("third.py", "return 1,", "return 3,"),  # passed on by a module in between
         ("__init__.py", "'1'", "'2'"),
         ("data/loader.py", 'open("sounds")', 'print("sounds")'),
         ("data/sounds/one.ogg", "first", "last"),
+        ("relative.py", "return 5", "return 6"),  # imported with dots
+        ("chained.py", "return 7", "return 8"),  # as reference_impl.chained
+        ("either.py", "return 9", "return 10"),  # under try
+        ("registry.py", "return 11", "return 12"),  # registered by a decorator
+        ("third.py", "FLAG = 1", "FLAG = 2"),  # changed from another module at import
+        ("text.py", "one\n\ntwo", "one\ntwo"),  # an empty line inside of a string
     ],
 )
 def test_what_is_reached_is_seen_to_change(package, file, old, new):
@@ -222,7 +260,47 @@ def test_one_line_of_the_tools_refuses_the_audit(copy, room):
 def test_what_the_gate_is_made_with_refuses_the_gate(copy):
     path = copy.root / "course/proving/gate.py"
     path.write_text(path.read_text(encoding="utf-8") + "\nMORE = 1\n", encoding="utf-8")
+    assert states(copy)["gate"] == "stands", "how rows are put together is no part of a figure"
+    spoil(path, "    module: Any = reference_module(unit)\n    started = time.process_time()")
     assert states(copy)["gate"] == "tools"
+
+
+def test_another_torch_refuses_all_but_solutions(copy, monkeypatch):
+    monkeypatch.setattr(records, "_torch", lambda: "9.9.0")
+    assert states(copy) == {"audit": "tools", "gate": "tools", "solution": "stands", "devices": "tools"}
+    assert "recorded with other tools (torch 9.9.0)" in str(records.standing(copy, "gate"))
+
+
+def test_what_changes_while_it_is_proven_is_not_kept(copy):
+    before = records.record_path(copy).read_bytes()
+    records.begin(copy, "audit")
+    spoil(copy.module, "    device, generator = resolve_device(device), seed_everything(seed)")
+    with pytest.raises(CourseError, match="is left as it was: while its audit was proven, image/vae changed; prove it again"):
+        records.keep(copy, "audit", {})
+    assert records.record_path(copy).read_bytes() == before
+
+
+@pytest.mark.parametrize("unit", exercises(), ids=lambda unit: unit.id)
+def test_an_exercise_imports_nothing_that_its_record_does_not_watch(unit):
+    for node in ast.walk(ast.parse(unit.tests.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = ["." * node.level + (node.module or "")]
+        else:
+            continue
+        for name in names:
+            head = name.partition(".")[0]
+            assert head and not unit.tests.with_name(f"{head}.py").exists() and head not in ("tests", "conftest"), name
+            assert head != "course" or name in ("course.testing", "course.wire"), name
+
+
+def test_every_file_that_comes_with_the_references_is_watched(root):
+    base = root / "reference_impl"
+    seen = fingerprints({path: {WHOLE} for path in base.rglob("*.py")}, root)
+    rest = [p.relative_to(root).as_posix() for p in base.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
+    left = [name for name in rest if name not in seen and "/weights/" not in name and "/cards/" not in name]
+    assert not left, "name each file, or its folder, in a string of the loader in reference_impl/data that reads it"
 
 
 def test_shared_code_refuses_only_where_it_is_reached(copy):

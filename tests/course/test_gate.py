@@ -137,7 +137,7 @@ def test_programs_get_a_row_for_each_gate_ablation_and_leak(system, aigc):
     assert status == 0 and [row["kind"] for row in rows] == ["gate"] * 2 + ["ablation"] * 2 + ["leak"] * 2
 
 
-@pytest.mark.parametrize("option", [("--whole-only",), ("--seeds", "2")])
+@pytest.mark.parametrize("option", [("--whole-only",), ("--seeds", "2"), ("--precision", "bfloat16")])
 def test_half_a_gate_is_not_kept(system, aigc, option):
     status, _, err = aigc("gate", "sums", "--write", *option)
     assert status == 2 and "--write keeps a whole gate" in err

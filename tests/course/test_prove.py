@@ -109,7 +109,14 @@ def test_what_changed_since_the_interruption_is_proven_too(units, toy):
     assert (units[0], "audit") in pending(toy, units, records.KINDS, again=True)[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "3", "[[1]]", '{"a": 1}'])
+def test_an_interrupted_run_of_a_part_says_nothing_of_the_whole(units, toy):
+    with pytest.raises(KeyboardInterrupt):
+        run(toy, pending(toy, units[:1], ("devices",), again=True)[0], again=True, stop_after=0)
+    tasks, before = pending(toy, units, records.KINDS, again=True)
+    assert len(tasks) == FACES * len(records.KINDS) and before == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "[[1]]", '{"a": 1}', '[["toy/sums", "audit"]]'])
 def test_a_damaged_journal_begins_again(units, toy, text):
     journal(toy).parent.mkdir(exist_ok=True)
     journal(toy).write_text(text)

@@ -36,6 +36,8 @@ def test_of_a_new_unit_everything_is_missing_and_named(unit):
         ({"seeds": 49}, "asked on 49 seeds, 50 demanded"),
         ({"wrongly_rejected": 2}, "2 right answers rejected"),
         ({"wrongly_accepted": 1}, "1 fakes accepted"),
+        ({"problems": 2}, "2 problems in its test file"),
+        ({"stubs": [{"mutants": 100, "equivalent": 0, "killed": 250}]}, "250.0% of mutants killed, 98% demanded"),
     ],
 )
 def test_an_audit_that_stands_must_also_hold(unit, change, said):
