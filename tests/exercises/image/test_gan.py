@@ -352,21 +352,14 @@ def assert_loss(actual, expected, what, hint):
 
 
 @pytest.mark.stub("train_step")
-def test_discriminator_makes_one_step_and_no_more(impl, draw):
+def test_each_player_makes_one_step(impl, draw):
+    """The discriminator makes one step and no more, then the generator one against the new discriminator."""
     game = Game(impl, draw)
     batch = game.batch(draw.size())
     game.play(batch)
     game.expect(batch)
     hint = "one step on real images against fakes of `discriminator_noise`, both with their labels; the generator's half-step moves nothing here"
     assert_states(weights_of(game.discriminator.state_dict()), weights_of(game.d), "the discriminator", hint)
-
-
-@pytest.mark.stub("train_step")
-def test_generator_makes_one_step_against_the_new_discriminator(impl, draw):
-    game = Game(impl, draw)
-    batch = game.batch(draw.size())
-    game.play(batch)
-    game.expect(batch)
     hint = "after the discriminator has moved, score new fakes of `generator_noise`; the first half-step moves nothing here"
     assert_states(weights_of(game.generator.state_dict()), weights_of(game.g), "the generator", hint)
 
