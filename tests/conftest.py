@@ -25,8 +25,6 @@ matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parent.parent
 EXERCISE_TESTS = ROOT / "tests" / "exercises"
 EXERCISES = exercises(ROOT)
-
-
 SAMPLE = {"audit": 2, "devices": 2, "solution": 2}  # units that are asked although their record stands, drawn from the seed
 
 
@@ -48,7 +46,7 @@ def pytest_configure(config):
     if given:
         config.course_taken = given["course_taken"]
     elif config.getoption("--from-records"):
-        config.course_asked = {kind: to_ask(exercises(ROOT), kind, config.course_seed, n) for kind, n in SAMPLE.items()}
+        config.course_asked = {kind: to_ask(EXERCISES, kind, config.course_seed, n) for kind, n in SAMPLE.items()}
     if not given:
         config.course_taken = {kind: [unit.id for unit in asked.taken] for kind, asked in config.course_asked.items()}
         if torch.cuda.is_available() and config.course_taken:  # what was proven without a GPU says nothing about one
@@ -117,10 +115,6 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"course: {asked} (--seed {config.course_seed})")
 
 
-def unit_of(path: Path) -> Unit:
-    return next(unit for unit in exercises(ROOT) if unit.tests == path)
-
-
 def pytest_generate_tests(metafunc):
     if "impl" in metafunc.fixturenames:
         named = metafunc.config.getoption("--notebook")
@@ -129,7 +123,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def impl(request):
-    unit = unit_of(request.path)
+    unit = next(unit for unit in EXERCISES if unit.tests == request.path)
     if request.param == "reference":
         made = reference_impl(unit)
     else:

@@ -167,7 +167,7 @@ def stale_solution(unit: Unit) -> str:
     record = records.read_record(unit)
     standing = records.standing(unit, "solution", record)
     if not standing.stands:
-        return str(standing).removeprefix("solution: ").partition(";")[0]
+        return standing.reason
     if record["solution"].get("file") != hash_of(content):
         return "is not the file that was executed"
     outputs = [output for cell in existing["cells"] for output in cell.get("outputs", [])]

@@ -12,6 +12,7 @@ from course.checking.runner import Suite, load_suite
 from course.errors import CourseError, at
 from course.proving.bars import FAKES_OF_A_UNIT, VARIANTS_OF_A_STUB
 from course.units.catalogue import SECTIONS, Unit
+from course.units.dependencies import names
 from course.units.source import cut_holes, parse_module
 
 HINTS_PER_STUB = 3
@@ -124,10 +125,10 @@ def _table(unit: Unit, name: str, message: str) -> Iterator[CourseError]:
     if unit.is_concept or not unit.module.is_file():
         return
     try:
-        defined = {segment.name for segment in parse_module(unit.module.read_text(encoding="utf-8"))[1]}
+        known = names(unit.module, unit.root)
     except SyntaxError:  # which the rule "module" says
         return
-    if "train" in defined and name not in defined:
+    if "train" in known and name not in known:
         yield at(unit.module, f"{message} (reference_impl/experiments.py)", unit.root)
 
 

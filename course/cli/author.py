@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
 from course import paths
-from course.cli.common import FAILED, console, errors
+from course.cli.common import FAILED, console, errors, progress_bars
 from course.units.catalogue import find_units
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def site(out: Annotated[Path, typer.Option(help="The folder to write: new, empty
     """The course as static pages in both languages: open index.html in a browser; no server or network is needed."""
     from course.site.pages import build_site
 
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+    with progress_bars() as bars:
         line = bars.add_task("pages")
         count = build_site(paths.root(), out, lambda done, total: bars.update(line, completed=done, total=total))
     console.print(f"wrote {count} pages; open {out / 'index.html'}", markup=False, highlight=False, soft_wrap=True)

@@ -15,9 +15,11 @@ from rich.table import Table
 
 from course import paths
 from course.errors import CourseError
-from course.units.catalogue import Unit
+from course.units.catalogue import Unit, exercises, find_unit
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from course.studying.path import Step
 
 USAGE, FAILED = 2, 1
@@ -60,6 +62,22 @@ def choose_track(units: list[Unit], track: str | None) -> list[Unit]:
     if track is not None and track not in tracks:
         raise CourseError(f"there is no track {track!r}; tracks are: {', '.join(tracks)}")
     return [unit for unit in units if track in (None, unit.track)]
+
+
+def choose_exercises(names: list[str] | None, nothing: str) -> list[Unit]:
+    """The units of these names, or all that have code. Raises CourseError on a concept question, which has `nothing`."""
+    units = [find_unit(name) for name in names] if names else exercises()
+    for unit in units:
+        if unit.is_concept:
+            raise CourseError(f"{unit.id} is a concept question: it has {nothing}")
+    return units
+
+
+def progress_bars() -> Progress:
+    """Bars for work that takes long: on the terminal's error stream, none where that is no terminal, gone when all is done."""
+    from rich.progress import Progress  # which most commands do without
+
+    return Progress(console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def work_copy(unit: Unit) -> Path:

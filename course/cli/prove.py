@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from course import paths
-from course.cli.common import FAILED, UnitName, console, errors
+from course.cli.common import FAILED, UnitName, choose_exercises, console, errors, progress_bars
 from course.errors import CourseError
-from course.proving.bars import BAR, DEMO_SECONDS, SEEDS_OF_A_GATE, SEEDS_OF_A_VARIANT, SOLUTION_BYTES
-from course.units.catalogue import Unit, exercises, find_unit, find_units
+from course.proving.bars import BAR, SEEDS_OF_A_GATE, SEEDS_OF_A_VARIANT
+from course.units.catalogue import Unit, find_unit, find_units
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from course.proving.audit import Acceptance, UnitAudit
     from course.proving.gate import Proof
 
@@ -44,9 +45,7 @@ def gate(
     from course.proving.gate import Settings, run_gate
     from reference_impl.runtime import resolve_device
 
-    found = find_unit(unit)
-    if found.is_concept:
-        raise CourseError(f"{found.id} is a concept question: it has no gate")
+    (found,) = choose_exercises([unit], "no gate")
     if write and (whole_only or seeds < SEEDS_OF_A_GATE or precision != "float32"):
         raise CourseError(
             f"--write keeps a whole gate in float32: leave out --whole-only and --precision, and take at least {SEEDS_OF_A_GATE} seeds"
@@ -57,7 +56,7 @@ def gate(
         raise CourseError(str(error)) from None
     if write:
         records.begin(found, "gate")
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+    with progress_bars() as bars:
         line = bars.add_task(f"{found.id}: trainings")
         proof = run_gate(
             found, seeds, Settings(where, precision, compile), jobs=jobs, keep=ship, ablations=not whole_only,
@@ -126,10 +125,7 @@ def audit(
             f"--write keeps a whole audit: leave out --sample, --mutants-only and --device, and take at least {SEEDS_OF_A_VARIANT} seeds"
         )
     root = paths.root()
-    chosen = [find_unit(name) for name in units] if units else exercises()
-    for unit in chosen:
-        if unit.is_concept:
-            raise CourseError(f"{unit.id} is a concept question: it has no tests to audit")
+    chosen = choose_exercises(units, "no tests to audit")
     if changed is not None:
         chosen = auditor.changed_units(chosen, changed, root)
     seed = fresh_seed() if seed is None else seed
@@ -137,7 +133,7 @@ def audit(
         chosen = sorted(random.Random(seed).sample(chosen, sample_units), key=lambda unit: unit.id)
     audits: list[UnitAudit] = []
     accepted: list[Acceptance] = []
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+    with progress_bars() as bars:
         for unit in chosen:
             own = audit_one(unit, bars, sample, jobs, seed, seeds, device, mutants_only, write)
             audits.append(own[0])
@@ -238,10 +234,7 @@ def prove(
             raise CourseError(f"--only is one of {', '.join(records.KINDS)}; got {kind!r}")
     kinds = tuple(kind for kind in records.KINDS if not only or kind in only)
     root = paths.root()
-    chosen = [find_unit(name) for name in units] if units else exercises()
-    for unit in chosen:
-        if unit.is_concept:
-            raise CourseError(f"{unit.id} is a concept question: it has nothing to prove")
+    chosen = choose_exercises(units, "nothing to prove")
     if show:
         found = [one for one in standings(chosen, kinds) if not one.stands]
         for one in found:
@@ -256,7 +249,7 @@ def prove(
             f"going on with an interrupted run: {made_before} of {made_before + len(tasks)} proofs are made", highlight=False
         )
     failed: list[str] = []
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+    with progress_bars() as bars:
         line = bars.add_task("proofs", total=len(tasks))
 
         def done(unit: Unit, kind: str, said: str) -> None:
@@ -264,7 +257,7 @@ def prove(
             console.print(f"{unit.id}: {kind}: {said}", markup=False, highlight=False, soft_wrap=True)
 
         try:
-            carry_out(root, tasks, proofs(bars, jobs, failed), again=again, begin=lambda unit, kind: None, done=done)
+            carry_out(root, tasks, proofs(bars, jobs, failed), again=again, done=done)
         finally:
             measurements.write_pages(root)
     console.print(f"{len(tasks) - len(failed)} proofs made" + (f", {len(failed)} do not hold" if failed else ""), highlight=False)
@@ -279,6 +272,7 @@ def proofs(bars: Progress, jobs: int | None, failed: list[str]) -> dict[str, Cal
     from course.proving import records
     from course.proving.devices import record_devices, run_device_tests
     from course.proving.gate import run_gate
+    from course.proving.ready import solution
 
     def verdict(unit: Unit, kind: str, holds: bool, said: str) -> str:
         if not holds:
@@ -305,11 +299,8 @@ def proofs(bars: Progress, jobs: int | None, failed: list[str]) -> dict[str, Cal
 
     def solved(unit: Unit) -> str:
         write_solution(unit)
-        found = records.read_record(unit)["solution"]
-        right = found["bytes"] <= SOLUTION_BYTES and found["demo_seconds"] <= DEMO_SECONDS
-        return verdict(
-            unit, "solution", right, f"{found['bytes'] / 1000:.0f} kB, demo in {found['demo_seconds']:.1f} s of one core"
-        )
+        point = solution(records.read_record(unit))
+        return verdict(unit, "solution", point.ready, point.said)
 
     def on_devices(unit: Unit) -> str:
         ran = run_device_tests(unit)

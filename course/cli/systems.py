@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from course import paths
-from course.cli.common import FAILED, console, errors
+from course.cli.common import FAILED, choose_exercises, console, errors
 from course.errors import CourseError
-from course.units.catalogue import Unit, exercises, find_unit
+from course.units.catalogue import Unit
 
 if TYPE_CHECKING:
     from course.media.convert import Comparison
@@ -101,10 +101,7 @@ def train(
 
     if ship and verify:
         raise CourseError("--ship and --verify are two different things: ship first, then verify")
-    chosen = [find_unit(name) for name in units] if units else exercises()
-    for unit in chosen:
-        if unit.is_concept:
-            raise CourseError(f"{unit.id} is a concept question: it has nothing to train")
+    chosen = choose_exercises(units, "nothing to train")
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

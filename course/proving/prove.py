@@ -32,7 +32,6 @@ class Asked:
     """
 
     kind: str
-    seed: int
     anew: tuple[Standing, ...]
     sampled: tuple[Unit, ...]
     taken: tuple[Unit, ...]
@@ -46,7 +45,7 @@ class Asked:
         if self.sampled:
             parts.append(f"{', '.join(unit.id for unit in self.sampled)} asked again as a sample")
         if self.anew:
-            named = "; ".join(f"{one.unit.id} ({str(one).partition(': ')[2].partition(';')[0]})" for one in self.anew[:4])
+            named = "; ".join(f"{one.unit.id} ({one.reason})" for one in self.anew[:4])
             parts.append(f"asked anew: {named}" + (f" and {len(self.anew) - 4} more" if len(self.anew) > 4 else ""))
         return f"{self.kind}: " + ", ".join(parts)
 
@@ -57,7 +56,7 @@ def to_ask(units: Sequence[Unit], kind: str, seed: int, sample: int) -> Asked:
     believed = [one.unit for one in found if one.stands]
     sampled = random.Random(f"{seed}:{kind}").sample(believed, min(sample, len(believed)))
     taken = tuple(unit for unit in believed if unit not in sampled)
-    return Asked(kind, seed, tuple(one for one in found if not one.stands), tuple(sampled), taken)
+    return Asked(kind, tuple(one for one in found if not one.stands), tuple(sampled), taken)
 
 
 def journal(root: Path) -> Path:
@@ -91,7 +90,6 @@ def prove(
     proofs: Mapping[str, Proof],
     *,
     again: bool,
-    begin: Callable[[Unit, str], object],
     done: Callable[[Unit, str, str], object],
 ) -> None:
     """Carry out each task by the entry of `proofs` for its kind. With `again`, what is made is kept on the disk until all is."""
@@ -101,7 +99,6 @@ def prove(
     for unit, kind in tasks:
         if again:
             write_atomic(journal(root), json.dumps({"made": sorted(made)}) + "\n")
-        begin(unit, kind)
         done(unit, kind, proofs[kind](unit))
         made.add((unit.id, kind))
     if again:

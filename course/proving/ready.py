@@ -7,9 +7,10 @@ from typing import Any
 
 from course.errors import CourseError
 from course.proving import bars, records
+from course.proving.devices import Ran
 from course.proving.records import Standing
 from course.units.catalogue import Unit
-from course.units.dependencies import outline
+from course.units.dependencies import names
 
 OWN_POINTS = ("hints", "cards", "fakes", "variants", "ablations", "leaks")  # rules of the linter that are points of their own
 
@@ -61,7 +62,7 @@ def points(unit: Unit, complaints: Iterable[Complaint], stale_solution: str) -> 
         yield from _gate(unit, record, excused)
         yield _weights(unit)
         yield _devices(unit, record)
-    yield _solution(unit, record, stale_solution)
+    yield solution(record, stale_solution)
 
 
 def _files(unit: Unit) -> Iterator[Point]:
@@ -114,7 +115,7 @@ def _tests(unit: Unit) -> Iterator[Point]:
 def _proof(name: str, standing: Standing, wrong: str, said: str) -> Point:
     """A proof that stands and says what it must, or why not."""
     if not standing.stands:
-        return Point(name, False, str(standing).removeprefix(f"{standing.kind}: ").partition(";")[0], standing.command)
+        return Point(name, False, standing.reason, standing.command)
     return Point(name, not wrong, wrong or said, standing.command if wrong else "")
 
 
@@ -141,8 +142,7 @@ def _audit(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
 
 def _trains(unit: Unit) -> bool:
     """Whether there is a system to be trained. A unit of functions alone has nothing to hold against a gate."""
-    found = outline(unit.module, "reference_impl", unit.root)
-    return "train" in found.definitions or "train" in found.imports
+    return "train" in names(unit.module, unit.root)
 
 
 def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Point]:
@@ -212,7 +212,8 @@ def _weights(unit: Unit) -> Point:
     return Point("weights", True, f"{path.stat().st_size / 1000:.0f} kB come with the course")
 
 
-def _solution(unit: Unit, record: dict[str, Any], stale: str) -> Point:
+def solution(record: dict[str, Any], stale: str = "") -> Point:
+    """Whether an executed solution is up to date, small and quick. stale: what the builder has against it."""
     if stale:
         return Point("solution", False, stale, "aigc build")
     found = record["solution"]
@@ -231,10 +232,6 @@ def _solution(unit: Unit, record: dict[str, Any], stale: str) -> Point:
 
 def _devices(unit: Unit, record: dict[str, Any]) -> Point:
     found = record.get("devices", {})
-    wrong = f"{found['failed']} tests fail" if found.get("failed") else ""
-    return _proof(
-        "devices",
-        records.standing(unit, "devices", record),
-        wrong,
-        f"{found.get('passed')} tests, on cpu and {found.get('device')}",
-    )
+    ran = Ran(found.get("passed", 0), found.get("failed", 0), found.get("device", ""))
+    wrong = "" if ran.holds else f"{ran.passed} tests pass, {ran.failed} fail"
+    return _proof("devices", records.standing(unit, "devices", record), wrong, f"{ran.passed} tests, on cpu and {ran.device}")

@@ -76,18 +76,17 @@ def sources(unit: Unit, kind: str) -> dict[str, str]:
     """The hash of everything that a proof depends on, by path. Those below `course/` are tools, all others what the unit is made of."""
     roots: dict[Path, Sequence[str]] = {unit.module: (WHOLE,)}
     if kind in ASKED:
-        found = dependencies.outline(unit.module, "reference_impl", unit.root)
-        known = found.definitions.keys() | found.imports.keys()  # what a unit takes from another is its own too
+        known = dependencies.names(unit.module, unit.root)
         roots = {unit.module: tuple(name for name in ASKED[kind] if name in known) or (WHOLE,)}
     if kind in ("audit", "solution"):
         roots[unit.tests] = (WHOLE,)
-    own = fingerprints(reached(roots, unit.root), unit.root)
-    if kind == "solution":
-        kept = unit.root / "reference_impl" / "weights" / f"{unit.id}.safetensors"
-        own |= dependencies.files([kept] if unit.track == "convert" and kept.is_file() else [], unit.root)
+    besides: list[Path] = []
+    if kind == "solution" and unit.track == "convert":  # shown at the top of its notebook
+        besides.append(unit.root / "reference_impl" / "weights" / f"{unit.id}.safetensors")
     if kind == "devices":
-        own |= dependencies.files([path for path in [device_tests(unit.root)] if path.is_file()], unit.root)
-    return own | tools(kind)
+        besides.append(device_tests(unit.root))
+    own = fingerprints(reached(roots, unit.root), unit.root)
+    return own | dependencies.files(filter(Path.is_file, besides), unit.root) | tools(kind)
 
 
 @lru_cache(maxsize=8)
@@ -125,17 +124,21 @@ class Standing:
         """What makes the proof anew."""
         return COMMANDS[self.kind].format(self.unit.id)
 
-    def __str__(self) -> str:
-        """Why the record is not believed, and what to do; empty if it is."""
+    @property
+    def reason(self) -> str:
+        """Why the record is not believed; empty if it is."""
         named = ", ".join(self.files[:3]) + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
-        why = {
+        return {
             "stands": "",
             "missing": "nothing is recorded",
             "changed": f"recorded before a change of {named}",
             "tools": f"recorded with other tools ({named})",
             "version": f"recorded in another format than {VERSION}",
         }[self.state]
-        return why and f"{self.kind}: {why}; run `{self.command}`"
+
+    def __str__(self) -> str:
+        """The reason, and what to do; empty if the record is believed."""
+        return self.reason and f"{self.kind}: {self.reason}; run `{self.command}`"
 
 
 def standing(unit: Unit, kind: str, record: Mapping[str, Any] | None = None) -> Standing:

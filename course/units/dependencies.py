@@ -32,7 +32,7 @@ class Import(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """A module by its top level. spans: lines of each definition; always: lines that count whatever is needed of it."""
+    """A module by its top level. imports: what each name is bound to, inside of functions too; loose: what counts whatever is needed of it."""
 
     definitions: dict[str, list[ast.stmt]]
     imports: dict[str, list[Import]]
@@ -104,6 +104,12 @@ def _outline(path: Path, stamp: int, package: str, root: Path) -> Outline:
 def outline(path: Path, package: str, root: Path) -> Outline:
     """The outline of a module as it stands on the disk."""
     return _outline(path, path.stat().st_mtime_ns, package, root)
+
+
+def names(path: Path, root: Path, package: str = "reference_impl") -> set[str]:
+    """Every name that a module defines or takes from its package: what a unit takes from another is its own too."""
+    found = outline(path, package, root)
+    return found.definitions.keys() | found.imports.keys()
 
 
 def _parents(path: Path, root: Path) -> Iterator[Path]:

@@ -253,8 +253,8 @@ def graft(module_source: str, stubs: tuple[str, ...], answer: Answer) -> str:
     return "\n\n\n".join([*answer.imports, *parts, *pending]) + "\n"
 
 
-def import_closure(module: Path, root: Path, package: str = "reference_impl") -> list[Path]:
-    """The files of `package` that `module` imports, directly or not, itself included, ordered by path."""
+def import_closure(module: Path, root: Path) -> list[Path]:
+    """The files of `reference_impl` that `module` imports, directly or not, itself included, ordered by path."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
@@ -269,7 +269,7 @@ def import_closure(module: Path, root: Path, package: str = "reference_impl") ->
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in names:
-                if name.split(".")[0] != package:
+                if name.split(".")[0] != "reference_impl":
                     continue
                 parts = name.split(".")
                 for depth in range(1, len(parts) + 1):

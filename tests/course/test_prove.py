@@ -83,9 +83,7 @@ def run(toy, tasks, again, stop_after=99):
         return make
 
     ways = {kind: proof(kind) for kind in records.KINDS}
-    prove(
-        toy, tasks, ways, again=again, begin=lambda unit, kind: None, done=lambda unit, kind, said: made.append((unit.id, kind))
-    )
+    prove(toy, tasks, ways, again=again, done=lambda unit, kind, said: made.append((unit.id, kind)))
     return made
 
 
