@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from course.proving.audit import Acceptance, UnitAudit
     from course.proving.gate import Proof
+    from course.proving.prove import Found
 
 
 def gate(
@@ -248,16 +249,15 @@ def prove(
         console.print(
             f"going on with an interrupted run: {made_before} of {made_before + len(tasks)} proofs are made", highlight=False
         )
-    failed: list[str] = []
     with progress_bars() as bars:
         line = bars.add_task("proofs", total=len(tasks))
 
-        def done(unit: Unit, kind: str, said: str) -> None:
+        def done(unit: Unit, kind: str, found: Found) -> None:
             bars.advance(line)
-            console.print(f"{unit.id}: {kind}: {said}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{unit.id}: {kind}: {found}", markup=False, highlight=False, soft_wrap=True)
 
         try:
-            carry_out(root, tasks, proofs(bars, jobs, failed), again=again, done=done)
+            failed = carry_out(root, tasks, proofs(bars, jobs), again=again, done=done)
         finally:
             measurements.write_pages(root)
     console.print(f"{len(tasks) - len(failed)} proofs made" + (f", {len(failed)} do not hold" if failed else ""), highlight=False)
@@ -265,29 +265,23 @@ def prove(
         raise typer.Exit(FAILED)
 
 
-def proofs(bars: Progress, jobs: int | None, failed: list[str]) -> dict[str, Callable[[Unit], str]]:
-    """How each kind of proof is made and recorded; `failed` is told of those that do not hold."""
+def proofs(bars: Progress, jobs: int | None) -> dict[str, Callable[[Unit], Found]]:
+    """How each kind of proof is made and recorded."""
     from course.authoring.build import write_solution
     from course.checking.runner import fresh_seed
     from course.proving import records
     from course.proving.devices import record_devices, run_device_tests
     from course.proving.gate import run_gate
+    from course.proving.prove import Found
     from course.proving.ready import solution
 
-    def verdict(unit: Unit, kind: str, holds: bool, said: str) -> str:
-        if not holds:
-            failed.append(f"{unit.id} {kind}")
-        return said + ("" if holds else ": DOES NOT HOLD")
-
-    def audited(unit: Unit) -> str:
+    def audited(unit: Unit) -> Found:
         made, accepted = audit_one(unit, bars, None, jobs, fresh_seed(), SEEDS_OF_A_VARIANT, "cpu", False, True)
         seconds = made.processor_seconds + sum(row.processor_seconds for row in accepted)
         right = made.holds() and not any(row.wrong for row in accepted)
-        return verdict(
-            unit, "audit", right, f"{made.killed} of {made.mutants - made.equivalent} mutants killed ({seconds:.0f} CPU s)"
-        )
+        return Found(f"{made.killed} of {made.mutants - made.equivalent} mutants killed ({seconds:.0f} CPU s)", right)
 
-    def gated(unit: Unit) -> str:
+    def gated(unit: Unit) -> Found:
         line = bars.add_task(f"{unit.id}: trainings")
         try:
             proof = run_gate(unit, jobs=jobs, progress=lambda done, total: bars.update(line, completed=done, total=total))
@@ -295,19 +289,17 @@ def proofs(bars: Progress, jobs: int | None, failed: list[str]) -> dict[str, Cal
             bars.remove_task(line)
         records.record_gate(proof, "cpu")
         rows = f"{len(proof.outcomes)} gates, {len(proof.contrasts)} ablations and {len(proof.shortcuts)} leaks by seed"
-        return verdict(unit, "gate", proof.holds, rows)
+        return Found(rows, proof.holds)
 
-    def solved(unit: Unit) -> str:
+    def solved(unit: Unit) -> Found:
         write_solution(unit)
         point = solution(records.read_record(unit))
-        return verdict(unit, "solution", point.ready, point.said)
+        return Found(point.said, point.ready)
 
-    def on_devices(unit: Unit) -> str:
+    def on_devices(unit: Unit) -> Found:
         ran = run_device_tests(unit)
         record_devices(unit, ran)
-        return verdict(
-            unit, "devices", ran.holds, f"{ran.passed} tests pass, {ran.failed} fail" + (f"\n{ran.said}" if ran.said else "")
-        )
+        return Found(f"{ran.passed} tests pass, {ran.failed} fail" + (f"\n{ran.said}" if ran.said else ""), ran.holds)
 
     return {"audit": audited, "gate": gated, "solution": solved, "devices": on_devices}
 

@@ -12,7 +12,20 @@ from course.proving.records import KINDS, Standing
 from course.units.catalogue import Unit
 
 Task = tuple[Unit, str]  # a unit and a kind of proof
-Proof = Callable[[Unit], str]  # makes a proof and records it; what it found, in a line. Raises CourseError if it does not hold
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a proof found, in a line, and whether it holds."""
+
+    said: str
+    holds: bool
+
+    def __str__(self) -> str:
+        return self.said if self.holds else f"{self.said}: DOES NOT HOLD"
+
+
+Proof = Callable[[Unit], Found]  # makes a proof and records it
 
 
 def standings(units: Iterable[Unit], kinds: Sequence[str] = KINDS) -> list[Standing]:
@@ -90,16 +103,27 @@ def prove(
     proofs: Mapping[str, Proof],
     *,
     again: bool,
-    done: Callable[[Unit, str, str], object],
-) -> None:
-    """Carry out each task by the entry of `proofs` for its kind. With `again`, what is made is kept on the disk until all is."""
+    done: Callable[[Unit, str, Found], object],
+) -> list[Task]:
+    """Carry out each task by the entry of `proofs` for its kind: those that do not hold.
+
+    With `again`, what holds is kept on the disk until all does, so that the next run asks only for the others.
+    """
     made = _made(root) - {(unit.id, kind) for unit, kind in tasks}
+    failed: list[Task] = []
     for unit, kind in tasks:  # all of them now: what this process imports for the first proof, it also runs for the last
         records.begin(unit, kind)
     for unit, kind in tasks:
         if again:
             write_atomic(journal(root), json.dumps({"made": sorted(made)}) + "\n")
-        done(unit, kind, proofs[kind](unit))
-        made.add((unit.id, kind))
-    if again:
+        found = proofs[kind](unit)
+        done(unit, kind, found)
+        if found.holds:
+            made.add((unit.id, kind))
+        else:
+            failed.append((unit, kind))
+    if again and failed:
+        write_atomic(journal(root), json.dumps({"made": sorted(made)}) + "\n")
+    elif again:
         journal(root).unlink(missing_ok=True)
+    return failed

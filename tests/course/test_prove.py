@@ -8,7 +8,7 @@ from course.authoring import measurements
 from course.cli import prove as commands
 from course.errors import CourseError
 from course.proving import records
-from course.proving.prove import journal, pending, prove, standings, to_ask
+from course.proving.prove import Found, journal, pending, prove, standings, to_ask
 from course.units.catalogue import find_units
 
 FACES = 5
@@ -70,7 +70,7 @@ def test_only_what_does_not_stand_is_proven(units, toy):
     assert before == 0
 
 
-def run(toy, tasks, again, stop_after=99):
+def run(toy, tasks, again, stop_after=99, wrong=()):
     made = []
 
     def proof(kind):
@@ -78,12 +78,12 @@ def run(toy, tasks, again, stop_after=99):
             if len(made) == stop_after:
                 raise KeyboardInterrupt
             records.keep(unit, kind, {})
-            return "fine"
+            return Found("asked", (unit.id, kind) not in wrong)
 
         return make
 
     ways = {kind: proof(kind) for kind in records.KINDS}
-    prove(toy, tasks, ways, again=again, done=lambda unit, kind, said: made.append((unit.id, kind)))
+    prove(toy, tasks, ways, again=again, done=lambda unit, kind, found: made.append((unit.id, kind)))
     return made
 
 
@@ -97,6 +97,16 @@ def test_an_interrupted_run_of_everything_goes_on_where_it_was(units, toy):
     assert len(run(toy, tasks, again=True)) == len(tasks)
     assert not journal(toy).exists()
     assert pending(toy, units, records.KINDS, again=True)[1] == 0, "a finished run is not gone on with"
+
+
+def test_what_does_not_hold_is_asked_again_and_alone(units, toy):
+    tasks, _ = pending(toy, units, records.KINDS, again=True)
+    wrong = {(units[1].id, "audit"), (units[3].id, "gate")}
+    run(toy, tasks, again=True, wrong=wrong)
+    tasks, before = pending(toy, units, records.KINDS, again=True)
+    assert {(unit.id, kind) for unit, kind in tasks} == wrong and before == FACES * len(records.KINDS) - 2
+    run(toy, tasks, again=True)
+    assert not journal(toy).exists()
 
 
 def test_what_changed_since_the_interruption_is_proven_too(units, toy):
@@ -147,10 +157,9 @@ def test_the_command_lists_what_does_not_stand(units, aigc):
 def test_the_command_proves_and_says_what_does_not_hold(units, aigc, monkeypatch):
     touch(units[1])
 
-    def ways(bars, jobs, failed):
+    def ways(bars, jobs):
         def make(unit):
-            failed.append(unit.id)
-            return "90 of 100 mutants killed: DOES NOT HOLD"
+            return Found("90 of 100 mutants killed", holds=False)
 
         return dict.fromkeys(records.KINDS, make)
 
