@@ -28,9 +28,9 @@ def cut(images, size):
     return torch.stack([torch.stack(patch) for patch in patches]).view(B, -1, C * size * size)
 
 
-def random_images(draw, size):
+def random_images(draw, size, channels=1):
     rows, columns = draw.sizes(2, 1, 4)
-    return draw.normal(draw.size(1, 3), draw.size(1, 3), rows * size, columns * size)
+    return draw.normal(draw.size(1, 3), draw.size(channels, 3), rows * size, columns * size)
 
 
 @pytest.mark.stub("patchify")
@@ -44,7 +44,7 @@ def test_patches_are_squares_row_by_row(impl, draw):
 @pytest.mark.stub("patchify")
 def test_every_pixel_keeps_its_gradient(impl, draw):
     size = draw.size(2, 4)
-    images = random_images(draw, size)
+    images = random_images(draw, size, channels=2)  # with one channel, or one pixel, their order cannot be told
     g = draw.normal(*cut(images, size).shape)
     with torch.enable_grad():
         leaf = images.clone().requires_grad_()
@@ -223,17 +223,19 @@ def test_gradient_of_a_block(impl, draw, of):
 # --- teacher_forcing ---------------------------------------------------------------------------------------------------
 
 
-def random_captions(draw):
+def random_captions(draw, lengths):
     """Captions (lists of words), their tokens (B, L) as the data set encodes them, and a start token for each."""
-    longest = draw.size()
-    captions = [draw.integers(50, (draw.integer(1, longest),), low=3).tolist() for _ in range(draw.size())]
-    rows = [[BOS, *words, EOS] + [PAD] * (longest - len(words)) for words in captions]
+    captions = [draw.integers(50, (length,), low=3).tolist() for length in lengths]
+    rows = [[BOS, *words, EOS] + [PAD] * (max(lengths) - len(words)) for words in captions]
     return captions, torch.tensor(rows), draw.integers(99, (len(rows),), low=50)
 
 
 @pytest.mark.stub("teacher_forcing")
-def test_targets_are_one_ahead_of_the_inputs(impl, draw):
-    captions, tokens, starts = random_captions(draw)
+@pytest.mark.parametrize("lengths", ["any", "one word beside many"])
+def test_targets_are_one_ahead_of_the_inputs(impl, draw, lengths):
+    longest = draw.size()
+    several = [draw.integer(1, longest) for _ in range(draw.size())] if lengths == "any" else [1, draw.size(3)]
+    captions, tokens, starts = random_captions(draw, several)
     inputs, targets = impl.teacher_forcing(tokens, starts)
     L = tokens.shape[1]
     for i, (words, start) in enumerate(zip(captions, starts.tolist(), strict=True)):
