@@ -32,15 +32,17 @@ class Notebook:
 
 @dataclass(frozen=True)
 class Claim:
-    """A notebook as an answer to a unit. by_name: its path or name says so, and not its content alone."""
+    """A notebook as an answer to a unit. by_name: its path or name says so, and not its content alone, or one word of many."""
 
     notebook: Notebook
     unit: str
     by_name: bool = True
 
 
-def claims_of(notebooks: list[Notebook], known: set[str], chosen: set[str]) -> tuple[list[Claim], Reasons, list[Notebook]]:
-    """What each notebook answers; of the others why that cannot be told; and those of them whose name says nothing at all.
+def claims_of(
+    notebooks: list[Notebook], known: set[str], chosen: set[str], learner: str = ""
+) -> tuple[list[Claim], Reasons, list[Notebook]]:
+    """What each notebook of a learner answers; of the others why that cannot be told; and those whose name says nothing at all.
 
     chosen: the units that are graded; of several units of one name, one of these is meant.
     """
@@ -57,7 +59,7 @@ def claims_of(notebooks: list[Notebook], known: set[str], chosen: set[str]) -> t
             else:
                 claims.append(Claim(notebook, unit))
             continue
-        named = units_by_name(parts, known)
+        named = units_by_name(parts, known, learner)
         named = [unit for unit in named if unit in chosen] or named
         said, reason = None, notebook.entry.problem
         if not reason and (peeks >= PEEKS or peeked >= PEEKED):
@@ -69,10 +71,13 @@ def claims_of(notebooks: list[Notebook], known: set[str], chosen: set[str]) -> t
                 said = notebook_unit(raw)
             except Refused as error:
                 reason = str(error)
+        loosely = units_by_name(parts, known, loose=True)
         if said in known:
             claims.append(Claim(notebook, said, said in named))
         elif len(named) == 1:
             claims.append(Claim(notebook, named[0]))
+        elif not named and len(loosely) == 1:
+            claims.append(Claim(notebook, loosely[0], by_name=False))
         else:
             several = f"may be {' or '.join(named)}: put it into a folder {named[0].split('/')[0]}/" if named else NO_UNIT
             reasons.append((notebook.shown, reason or several))
@@ -130,12 +135,13 @@ def not_graded(reasons: Reasons) -> str:
     names: dict[str, list[str]] = {}
     for name, reason in dict.fromkeys(reasons):
         names.setdefault(reason, []).append(name)
-    parts, count = [], 0
+    parts: list[str] = []
+    count = 0
     for reason, files in names.items():
         for i in range(0, len(files), 3):
             part = f"{', '.join(files[i : i + 3])} ({reason})"
             if sum(map(len, parts)) + len(part) < NOTE_LIMIT:
                 parts.append(part)
                 count += len(files[i : i + 3])
-    more = sum(map(len, names.values())) - count
+    more = sum(len(files) for files in names.values()) - count
     return f"not graded: {'; '.join(parts)}{f' and {more} more' if more else ''}" if names else ""

@@ -101,14 +101,20 @@ def exact_unit(parts: tuple[str, ...], units: Iterable[str]) -> str | None:
     return unit.removesuffix(".ipynb") if unit.endswith(".ipynb") and unit.removesuffix(".ipynb") in units else None
 
 
-def units_by_name(parts: tuple[str, ...], units: Iterable[str]) -> list[str]:
+def units_by_name(parts: tuple[str, ...], units: Iterable[str], learner: str = "", *, loose: bool = False) -> list[str]:
     """The units that a notebook's name may mean, though it was changed on its way: `vae (1).ipynb`, `Copy of VAE.ipynb`.
 
-    A folder above it, or a word before it, that names the track decides between units of one name.
+    A folder above it, or a word before it, that names the track decides between units of one name. learner: whose it is; many
+    put their own names into those of their files. loose: whatever other words there are.
     """
     name = stem(parts[-1])
+    own = {word.casefold() for word in _WORD.findall(unicodedata.normalize("NFKC", learner))}
     left = {unit: without_unit(name, unit) for unit in sorted(units)}
-    found = [unit for unit, rest in left.items() if rest is not None and all(word.isdigit() for word in rest.split())]
+    found = [
+        unit
+        for unit, rest in left.items()
+        if rest is not None and (loose or all(word.isdigit() or word.casefold() in own for word in rest.split()))
+    ]
     above = {*(part.casefold() for part in parts[:-1]), *(word.casefold() for word in _WORD.findall(name))}
     return [unit for unit in found if unit.split("/")[0] in above] or found
 

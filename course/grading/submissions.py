@@ -268,7 +268,7 @@ def _handed_in(name: str, learner: _Learner, path: Path, known: set[str], chosen
     """The rows of one learner; every: also for the units of which nothing was handed in."""
     if learner.problem:
         return [Submission(name, unit, path, problem=learner.problem) for unit in (sorted(chosen) if every else [""])]
-    claims, reasons, nameless = claims_of(learner.notebooks, known, chosen)
+    claims, reasons, nameless = claims_of(learner.notebooks, known, chosen, name)
     by_unit: dict[str, list[Claim]] = {}
     for claim in claims:
         by_unit.setdefault(claim.unit, []).append(claim)

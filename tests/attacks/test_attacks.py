@@ -83,7 +83,7 @@ def grade(folder: Path, out: Path, *arguments: str) -> dict[str, dict[str, str]]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Traceback" not in done.stdout + done.stderr, done.stderr[-2000:]
-    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (out / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["learner"]: row for row in csv.DictReader(file)}
 
 
