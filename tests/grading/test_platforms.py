@@ -194,7 +194,9 @@ def test_what_only_looks_like_a_name(tmp_path, name):
 
 
 def test_learners_put_their_names_into_those_of_their_files(tmp_path):
-    write(tmp_path, "Alice Smith_7_assignsubmission_file_/alice-smith gan.ipynb", "bob/bob_gan.ipynb", "cy/gan of cy and bob.ipynb")
+    write(
+        tmp_path, "Alice Smith_7_assignsubmission_file_/alice-smith gan.ipynb", "bob/bob_gan.ipynb", "cy/gan of cy and bob.ipynb"
+    )
     write(tmp_path, "dan/gan.ipynb", "dan/gan lecture.ipynb", "eve/gan or gpt.ipynb")
     found = rows(tmp_path)
     assert [problem for (_, unit), problem in found.items() if unit == "image/gan"] == ["", "", "", ""]
@@ -333,5 +335,5 @@ def test_an_archive_of_a_chinese_windows(tmp_path):
 
 def test_nothing_to_grade_says_what_was_expected(tmp_path):
     (tmp_path / "class").mkdir()
-    with pytest.raises(CourseError, match="holds nothing to grade: expected <learner>/<track>/<unit>.ipynb"):
+    with pytest.raises(CourseError, match="holds nothing to grade: expected <learner>/<track>/<unit>"):
         find_submissions(tmp_path / "class", UNITS)
