@@ -90,8 +90,8 @@ def choose(claims: list[Claim]) -> tuple[Notebook, str, Reasons]:
     unit = claims[0].unit
     named = [claim.notebook for claim in claims if claim.by_name] or [claim.notebook for claim in claims]
     open_ones = [notebook for notebook in named if not notebook.entry.problem] or named[:1]
-    copies = _begun(open_ones)
-    first = min(copies, key=lambda n: (exact_unit(n.entry.parts, {unit}) is None, len(n.shown), n.shown))
+    copies = sorted(_begun(open_ones), key=lambda n: (exact_unit(n.entry.parts, {unit}) is None, len(n.shown), n.shown))
+    first = copies[0]
     left = [claim.notebook for claim in claims if claim.notebook not in copies]
     reasons = [(n.shown, n.entry.problem or f"{unit} is handed in as {first.shown}") for n in left]
     if len(copies) == 1:

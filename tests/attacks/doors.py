@@ -67,7 +67,7 @@ def packed(members: dict[str, str | bytes]) -> bytes:
 
 
 def of_two_others(right: str) -> bytes:
-    return packed({f"{learner}/{UNIT}.ipynb": right + " " * i for i, learner in enumerate(("honest-01", "honest-02"))})
+    return packed({f"honest-01/{UNIT}.ipynb": right, f"honest-02/{UNIT}.ipynb": EMPTY})
 
 
 def archive_for_a_notebook(folder: Path, name: str, right: str) -> None:

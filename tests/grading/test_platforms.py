@@ -232,7 +232,7 @@ def test_a_notebook_says_which_unit_it_is(tmp_path):
 def test_two_notebooks_for_one_unit(tmp_path):
     write(tmp_path, "ann/gan.ipynb", "ann/gan (1).ipynb", "bob/image/gan.ipynb")
     problem = rows(tmp_path)["ann", "image/gan"]
-    assert problem == "two notebooks answer image/gan: “gan (1).ipynb” and “gan.ipynb”; hand in one"
+    assert problem == "two notebooks answer image/gan: “gan.ipynb” and “gan (1).ipynb”; hand in one"
     write(tmp_path, "ann/gan.ipynb", "ann/gan (1).ipynb", content=notebook("x = 1"))
     assert rows(tmp_path)["ann", "image/gan"] == "", "their code is equal: either will do"
     assert notes(tmp_path) == {("ann", "image/gan"): "not graded: gan (1).ipynb (has the code of gan.ipynb)"}
