@@ -186,15 +186,21 @@ def _names(root: Path, parts: tuple[str, ...], limit: int) -> list[tuple[str, st
     try:
         with os.scandir(root.joinpath(*parts) if handle is None else handle) as entries:
             for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                kind = "link" if _is_link(status) else "folder" if stat.S_ISDIR(status.st_mode) else "file"
-                found.append((entry.name, kind))
+                found.append((entry.name, _kind(entry)))
                 if len(found) > limit:
                     break
     finally:
         if handle is not None:
             os.close(handle)
     return sorted(found)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:  # gone since; it will be missed when it is opened
+        return "file"
+    return "link" if _is_link(status) else "folder" if stat.S_ISDIR(status.st_mode) else "file"
 
 
 def _open_folder(root: Path, parts: tuple[str, ...]) -> int:

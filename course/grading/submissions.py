@@ -136,10 +136,11 @@ def _below_wrapper(entries: list[Entry], known: set[str], *, given: bool) -> lis
     folders named after others.
     """
     tops = {entry.parts[0] for entry in entries if len(entry.parts) > 1}
-    files = [entry for entry in entries if len(entry.parts) == 1 and not entry.is_folder]
+    handed_in = (".zip", *identities.ARCHIVES)
+    files = [entry.parts[0].lower() for entry in entries if len(entry.parts) == 1 and not entry.is_folder]
     kept = {"submitted"} if "submitted" in tops else tops
     others = tops - kept - {"source", "release", "autograded", "feedback"}
-    if len(kept) != 1 or others or any(identities.is_notebook(entry.parts[0]) for entry in files):
+    if len(kept) != 1 or others or any(identities.is_notebook(name) or name.endswith(handed_in) for name in files):
         return entries
     (top,) = kept
     if top != "submitted" and (given or _is_one_learners(top, entries, known)):
@@ -176,7 +177,8 @@ def _by_learner(path: Path, entries: list[Entry], known: set[str], root: str, no
     for entry in entries:
         whose = owner(entry) if entry.parts[0] not in results else None
         if whose is None:
-            strays += [] if entry.parts[0] in results or entry.parts[0] == identities.METADATA else [entry.parts[0]]
+            own = entry.parts[0] in results or entry.parts[0] == identities.METADATA or entry.parts[0].startswith(".")
+            strays += [] if own else [entry.parts[0]]
             continue
         learner = learners.setdefault(whose[0], _Learner())
         _add(learner, replace(entry, parts=whose[1]), path)
@@ -218,7 +220,7 @@ def _owner(
         top, *rest = entry.parts
         zipped = top.lower().endswith(".zip")
         if not zipped and (rest or entry.is_folder):
-            return (root, entry.parts) if top in own else (identities.owner_of_folder(top, names), tuple(rest))
+            return (root, entry.parts) if top.casefold() in own else (identities.owner_of_folder(top, names), tuple(rest))
         platform = identities.owner_of_file(top)
         if platform is not None:
             return platform[0], (platform[1], *rest)
