@@ -125,19 +125,28 @@ def show_changes(old: Path, new: Path, weights: Weights, out: Path | None = None
     with writing(path.parent):
         write_atomic(path, table(changes, weights))
     if changes:
-        shown = Table("learner", "unit", "score", "change", "stub", "was", "is", "because", box=None, header_style="bold")
+        shown = Table(box=None, header_style="bold")
+        for title in ("learner", "unit", "score", "change"):
+            shown.add_column(title, no_wrap=True)
+        shown.add_column("why")
         for change in changes[:SHOWN]:
-            scores = [str(row.score) if row else "–" for row in (change.old, change.new)]
+            scores = " → ".join(str(row.score) if row else "–" for row in (change.old, change.new))
             kind = Text(change.kind, STYLES.get(change.kind, "red" if change.kind in ("down", "gone") else ""))
-            for stub, was, now, old_message, new_message in reasons(change):
-                because = new_message or (f"no longer: {old_message}" if old_message else "")
-                head = map(Text, (change.row.learner, change.row.unit, " → ".join(scores)))
-                shown.add_row(*head, kind, *map(Text, (stub, was, now, because)))
+            shown.add_row(*map(Text, (change.row.learner, change.row.unit, scores)), kind, Text(_why(reasons(change))))
         console.print(shown)
         if len(changes) > SHOWN:
             say(f"… and {len(changes) - SHOWN} more in {path.name}")
     say(f"compared with {old}: {totals(before, after, changes, weights)}")
     say(f"changes: {path}")
+
+
+def _why(reasons: list[tuple[str, str, str, str, str]]) -> str:
+    """The first reason for a change in a line, and how many more there are; the file has all."""
+    stub, was, now, old_message, new_message = reasons[0]
+    message = new_message or (f"no longer: {old_message}" if old_message else "")
+    more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    moved = f"{was} → {now}" if was and now else was or now
+    return ": ".join(filter(None, (stub, moved, message[:120]))) + more
 
 
 def _weights(path: Path | None, partial: bool) -> Weights:

@@ -48,10 +48,9 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CourseError(
-            f"cannot write to {folder}: {error.strerror or error}; what was graded until now is in its {JOURNAL}, if there is "
-            "one: mend that and go on with --resume, or name another folder with --out"
-        ) from None
+        kept = f"; what was graded is in {folder / JOURNAL}" if (folder / JOURNAL).is_file() else ""
+        said = f"cannot write to {folder}: {error.strerror or error}{kept}"
+        raise CourseError(f"{said}; mend that and go on with --resume, or name another folder with --out") from None
 
 
 class Journal:

@@ -141,6 +141,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_is_graded(tmp_path,
         refusing(patch, 2, number)
         with pytest.raises(CourseError) as raised:
             carry_out(folder, out)
+    assert "what was graded is in" in str(raised.value)
     assert os.strerror(number) in str(raised.value) and "--resume" in str(raised.value) and "\n" not in str(raised.value)
     assert {"ann", "bob"} <= {row.learner for row in read_rows(out)}
     assert len(carry_out(folder, out, resume=True)) == 3, "the run cannot go on where it ended"
