@@ -1,5 +1,6 @@
 """Zip archives as strangers' systems make them: what is in them, under readable names, and the bytes of one member."""
 
+import atexit
 import os
 import stat
 import unicodedata
@@ -9,13 +10,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from course.errors import CourseError
-from course.grading.places import NOTEBOOK_LIMIT, Entry, Refused, is_junk, open_regular, safe, within_limit
+from course.grading.places import NOTEBOOK_LIMIT, TOO_MANY, Entry, Refused, is_junk, open_regular, safe, within_limit
 
 MEMBERS_LIMIT = 1_000_000  # entries of the archive of a class
+INDEX_LIMIT = 4 * 2**20  # bytes of the index of a learner's archive, which is read and kept as a whole
 KEPT_OPEN = 4  # archives; the index of a large one takes longer to read than a notebook in it
 UTF8, ENCRYPTED = 0x800, 0x1  # flags of a member
+END, END_SIZE, GIANT = b"PK\x05\x06", 22, b"PK\x06\x07"  # the record that ends an archive, and the mark of giant ones before it
 
 _open: OrderedDict[tuple[object, ...], zipfile.ZipFile] = OrderedDict()
 
@@ -89,9 +93,14 @@ def _archive(root: Path, file: tuple[str, ...]) -> zipfile.ZipFile:
         return _open[key]
     stream = os.fdopen(handle, "rb")
     try:
+        if file and _index_size(stream) > INDEX_LIMIT:
+            raise Refused(TOO_MANY)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             archive = zipfile.ZipFile(stream)
+    except Refused:
+        stream.close()
+        raise
     except Exception as error:  # as above
         stream.close()
         raise Refused(f"is not a zip archive that can be read: {safe(str(error)) or type(error).__name__}") from None
@@ -101,11 +110,31 @@ def _archive(root: Path, file: tuple[str, ...]) -> zipfile.ZipFile:
     return archive
 
 
+def _index_size(stream: BinaryIO) -> int:
+    """The bytes of an archive's index, as `zipfile` is going to find it; of one in the format for giant archives, all of it."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(size - END_SIZE - 2**16, 0))
+    tail = stream.read()
+    at = len(tail) - END_SIZE if tail[-END_SIZE:].startswith(END) else tail.rfind(END)
+    if at < 0:
+        return 0
+    if tail[max(at - 20, 0) : at].startswith(GIANT):
+        return size
+    return int.from_bytes(tail[at + 12 : at + 16], "little")
+
+
 def _close(archive: zipfile.ZipFile) -> None:
     stream = archive.fp
     archive.close()  # which leaves a file open that was handed in open
     if stream is not None:
         stream.close()
+
+
+@atexit.register
+def close_all() -> None:
+    """Close the archives that are kept open."""
+    while _open:
+        _close(_open.popitem()[1])
 
 
 # --- names ---

@@ -13,6 +13,7 @@ import yaml
 
 from course.grading.places import NAME_LIMIT, safe
 
+LONGEST = 255
 METADATA = "submission_metadata.yml"  # which Gradescope puts beside its folders
 ARCHIVES = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zipx")
 COURSE_FOLDERS = ("notebooks", "work", "solutions")  # of the course's own repository
@@ -39,8 +40,8 @@ def is_notebook(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """A notebook's name without its endings."""
-    return _NOTEBOOK.sub("", name)
+    """A notebook's name without its endings; of one longer than any file system has them, the beginning."""
+    return _NOTEBOOK.sub("", name)[:LONGEST]
 
 
 def learner_id(name: str) -> str:

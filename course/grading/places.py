@@ -26,6 +26,7 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC",
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 LINK = "is a symbolic link, which is not followed"
+TOO_MANY = f"holds more than {ENTRIES_LIMIT} files; hand in the notebooks alone"
 
 
 class Refused(Exception):
@@ -47,7 +48,8 @@ class Entry:
 def safe(text: str, limit: int = NAME_LIMIT) -> str:
     """`text` fit for a terminal, a file and a table: no control characters, no undecodable bytes, no invisible direction marks."""
     shown = "".join(
-        c if unicodedata.category(c)[0] != "C" else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text
+        c if unicodedata.category(c)[0] != "C" else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}"
+        for c in text[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -146,37 +148,39 @@ def walk(root: Path) -> Iterator[Entry]:
             yield Entry((name,), (name,), problem=LINK if kind == "link" else "")
             continue
         yield Entry((name,), (name,), is_folder=True)
-        inside = list(_inside(root, name))
-        if len(inside) > ENTRIES_LIMIT:
-            yield Entry((name,), (name,), problem=f"holds more than {ENTRIES_LIMIT} files; hand in the notebooks alone")
+        inside = _inside(root, name)
+        if inside is None:
+            yield Entry((name,), (name,), problem=TOO_MANY)
         else:
             yield from inside
 
 
-def _inside(root: Path, top: str) -> Iterator[Entry]:
-    """What lies below one name, up to one entry more than there may be."""
+def _inside(root: Path, top: str) -> list[Entry] | None:
+    """What lies below one name; None if that is more than one learner may hand in."""
+    found: list[Entry] = []
     count = 0
     waiting: list[tuple[str, ...]] = [(top,)]
-    while waiting and count <= ENTRIES_LIMIT:
+    while waiting:
         here = waiting.pop()
         try:
             names = _names(root, here, ENTRIES_LIMIT)
         except OSError as error:
-            yield Entry(here, here, problem=f"cannot be read: {error.strerror}")
+            found.append(Entry(here, here, problem=f"cannot be read: {error.strerror}"))
             continue
+        count += len(names)
+        if count > ENTRIES_LIMIT:
+            return None
         for name, kind in names:
             inner = (*here, name)
-            count += 1
-            if count > ENTRIES_LIMIT + 1:
-                return
             if is_junk(inner):
                 continue
             if kind != "folder":
-                yield Entry(inner, inner, problem=LINK if kind == "link" else "")
+                found.append(Entry(inner, inner, problem=LINK if kind == "link" else ""))
             elif len(inner) < DEPTH_LIMIT:
                 waiting.append(inner)
             else:
-                yield Entry(inner, inner, problem=f"lies more than {DEPTH_LIMIT} folders deep")
+                found.append(Entry(inner, inner, problem=f"lies more than {DEPTH_LIMIT} folders deep"))
+    return found
 
 
 def _names(root: Path, parts: tuple[str, ...], limit: int) -> list[tuple[str, str]]:

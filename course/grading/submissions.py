@@ -5,6 +5,7 @@ Every learner has a row, and every notebook is graded, or named in a row of its 
 
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from course.errors import CourseError
 from course.grading import identities
 from course.grading.archives import count_members, members, members_of_class, read_member
 from course.grading.choice import Claim, Notebook, Reasons, choose, claims_of, not_graded
-from course.grading.places import ENTRIES_LIMIT, NAME_LIMIT, NOTEBOOK_LIMIT, Entry, Refused, read_file, safe, walk
+from course.grading.places import ENTRIES_LIMIT, NAME_LIMIT, NOTEBOOK_LIMIT, TOO_MANY, Entry, Refused, read_file, safe, walk
 
 __all__ = ["NOTEBOOK_LIMIT", "Found", "Refused", "Submission", "find_submissions", "safe", "scan"]
 
+ARCHIVES_LIMIT = 50  # of one learner
 NOTHING = "the folder holds no notebook of a known unit"
 RESULTS = {"run.json", "results.jsonl"}  # what a folder of results holds
 
@@ -113,14 +115,21 @@ def _one_notebook(path: Path, known: set[str], wanted: set[str] | None) -> Submi
 
 
 def _opened(root: Path, entries: Iterable[Entry]) -> Iterable[Entry]:
-    """The entries of a folder, archives in it opened one level deep."""
+    """The entries of a folder, archives in it opened one level deep, of each learner only so many."""
+    archives: Counter[str] = Counter()
+    files: Counter[str] = Counter()
     for entry in entries:
+        top = entry.parts[0]
         if entry.is_folder or entry.problem or not entry.parts[-1].lower().endswith(".zip"):
             yield entry
             continue
+        archives[top] += 1
         try:
-            if count_members(root, entry.file) > ENTRIES_LIMIT:
-                raise Refused(f"holds more than {ENTRIES_LIMIT} files; hand in the notebooks alone")
+            if archives[top] > ARCHIVES_LIMIT:
+                raise Refused(f"is one of more than {ARCHIVES_LIMIT} archives; hand in the notebooks alone")
+            files[top] += count_members(root, entry.file)
+            if files[top] > ENTRIES_LIMIT:
+                raise Refused(TOO_MANY)
             inside = list(members(root, entry.file))
         except Refused as error:
             yield replace(entry, problem=str(error))
@@ -246,7 +255,7 @@ def _add(learner: _Learner, entry: Entry, path: Path) -> None:
     """Put something that was found into its learner's place."""
     learner.count += 1
     if learner.count > ENTRIES_LIMIT:
-        learner.problem = f"holds more than {ENTRIES_LIMIT} files; hand in the notebooks alone"
+        learner.problem = TOO_MANY
     elif not entry.parts:
         learner.problem = learner.problem or entry.problem
     elif not entry.is_folder:

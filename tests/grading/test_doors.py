@@ -175,7 +175,7 @@ def test_a_large_archive_is_indexed_once_and_not_for_each_notebook(tmp_path, mon
             super().__init__(*args, **kwargs)
 
     monkeypatch.setattr(archives.zipfile, "ZipFile", Counted)
-    monkeypatch.setattr(archives, "_open", type(archives._open)())
+    archives.close_all()
     assert all(submission.read() for submission in found)
     assert len(indexed) == 1, f"the index of the archive was read {len(indexed)} times for 50 notebooks"
 
@@ -190,7 +190,7 @@ def test_archives_do_not_stay_open_without_end(tmp_path):
     assert len(opened) <= archives.KEPT_OPEN, "handles of archives are lost"
 
 
-@pytest.mark.parametrize("kind", ["folder", "archive in it", "archive"])
+@pytest.mark.parametrize("kind", ["folder", "folders", "archive in it", "archive"])
 def test_a_learner_above_the_limit_has_a_row_and_the_others_are_graded(tmp_path, monkeypatch, kind):
     for module in (places, submissions):
         monkeypatch.setattr(module, "ENTRIES_LIMIT", 10)
@@ -199,11 +199,45 @@ def test_a_learner_above_the_limit_has_a_row_and_the_others_are_graded(tmp_path,
         path = pack(tmp_path / "class.zip", "bob/image/gan.ipynb", "eve/gan.ipynb", *(f"eve/{name}" for name in many))
     else:
         path = write(tmp_path / "class", "bob/image/gan.ipynb", *(f"eve/{name}" for name in many if kind == "folder"))
+        for name in many if kind == "folders" else ():
+            (path / "eve" / name).mkdir(parents=True)
         if kind == "archive in it":
             pack(path / "eve.zip", *many)
     found = rows(path)
-    assert "holds more than 10 files" in found.pop(("eve", "")), found
+    assert "files; hand in the notebooks alone" in found.pop(("eve", "")), found
     assert found == {("bob", "image/gan"): ""}
+
+
+def test_an_index_that_would_fill_memory_is_not_read(tmp_path):
+    """An index is cheap to make: its entries need no data. The end of the archive says how large it is."""
+    pack(tmp_path / "bob.zip", "gan.ipynb")
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"x"
+    index = entry * (archives.INDEX_LIMIT // len(entry) + 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(index), 0, 0)
+    (tmp_path / "eve.zip").write_bytes(index + end)
+    lying = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 10, 0, 0)
+    giant = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(index), 0)
+    (tmp_path / "mallory.zip").write_bytes(index + giant + struct.pack("<4sLQL", b"PK\x06\x07", 0, len(index), 1) + lying)
+    found = {learner: problem for (learner, _), problem in rows(tmp_path).items()}
+    assert found.pop("bob") == ""
+    assert all("files; hand in the notebooks alone" in problem for problem in found.values()), found
+
+
+def test_a_folder_of_archives_is_not_opened_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "ARCHIVES_LIMIT", 3)
+    (tmp_path / "eve").mkdir()
+    for i in range(5):
+        pack(tmp_path / f"eve/{i}.zip", f"{i}.ipynb")
+    write(tmp_path, "bob/image/gan.ipynb")
+    found = rows(tmp_path)
+    assert "3.zip, 4.zip (is one of more than 3 archives" in found["eve", ""], found
+    assert found["bob", "image/gan"] == ""
+
+
+def test_names_longer_than_any_file_systems_cost_no_time(tmp_path):
+    name = "gan_" * 10_000
+    path = pack(tmp_path / "class.zip", *(f"eve/{name}{i}.ipynb" for i in range(50)), "bob/image/gan.ipynb")
+    assert rows(path)["bob", "image/gan"] == ""
 
 
 def test_a_folder_too_deep_is_named(tmp_path):
