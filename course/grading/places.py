@@ -25,6 +25,7 @@ HANDLES = os.open in os.supports_dir_fd and os.scandir in os.supports_fd and has
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+JUNCTION = 0xA0000003  # as `stat` calls it on Windows alone
 LINK = "is a symbolic link, which is not followed"
 TOO_MANY = f"holds more than {ENTRIES_LIMIT} files; hand in the notebooks alone"
 
@@ -94,7 +95,7 @@ def _open_checked(root: Path, parts: tuple[str, ...]) -> int:
 
 def _is_link(found: os.stat_result) -> bool:
     """A symbolic link, or what Windows calls a junction."""
-    return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_file_attributes", 0) & 0x400)
+    return stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == JUNCTION
 
 
 def open_regular(root: Path, parts: tuple[str, ...]) -> int:

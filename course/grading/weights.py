@@ -160,6 +160,8 @@ def _from_toml(path: Path, text: str) -> Iterator[_Line]:
 
 def _mistake(line: _Line, stubs: Mapping[str, Sequence[str]]) -> str:
     """What is wrong with a line, in words; empty if nothing."""
+    if not line.unit:
+        return "it names no unit; * stands for any"
     if line.unit not in stubs and line.unit != ANY:
         return f"there is no unit {line.unit!r} with code{_nearest(line.unit, list(stubs))}"
     known = list(stubs[line.unit]) if line.unit != ANY else [name for names in stubs.values() for name in names]

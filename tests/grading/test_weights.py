@@ -75,7 +75,7 @@ def test_counts_that_make_no_sense_earn_nothing():
             "line 2: image/vae, kl has its points in line 1 already",
             "line 3: points are a number from 0, got '-1'",
             "line 4: points are a number from 0, got 'nan'",
-            "line 5: there is no unit '' with code",
+            "line 5: it names no unit",
         ]),
         ("w.toml", '["image/vae"]\nelbow = 2\nkl = "x"\nelbo = true\n["image/x"]\nkl = [1,\n2]\n', [
             "line 2: image/vae has no stub 'elbow'; did you mean elbo?",
