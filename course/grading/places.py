@@ -47,12 +47,17 @@ class Entry:
 
 
 def safe(text: str, limit: int = NAME_LIMIT) -> str:
-    """`text` fit for a terminal, a file and a table: no control characters, no undecodable bytes, no invisible direction marks."""
+    """`text` fit for a terminal, a file and a table: one line, no control characters, no undecodable bytes, no invisible
+    direction marks."""
     shown = "".join(
-        c if unicodedata.category(c)[0] != "C" else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}"
-        for c in text[: limit + 1]
+        c if _is_visible(c) else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def _is_visible(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind[0] != "C" and kind not in ("Zl", "Zp")
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:

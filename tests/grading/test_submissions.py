@@ -155,4 +155,6 @@ def test_hostile_names_are_shown_safely(tmp_path):
     assert learner.isprintable()
     assert learner == "\\udcff\\x1b[2J\\x0aann"
     assert safe("a\u202eb") == "a\\u202eb", "a mark that turns the direction of writing is shown, not obeyed"
+    assert safe("a\u2028b\u2029c\x85d").splitlines() == ["a\\u2028b\\u2029c\\x85d"]
+    assert safe("李\u3000雷") == "李\u3000雷", "a space as people write it"
     assert len(safe("x" * 1000)) == 120
