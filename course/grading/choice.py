@@ -99,8 +99,9 @@ def choose(claims: list[Claim]) -> tuple[Notebook, str, Reasons]:
         return first, "", reasons
     if _same_code(copies):
         return first, "", reasons + [(n.shown, f"has the code of {first.shown}") for n in copies if n is not first]
-    names = " and ".join(f"“{notebook.shown}”" for notebook in copies[:3])
+    names = " and ".join(f"“{safe(notebook.shown, 60)}”" for notebook in copies[:3])
     more = f" and {len(copies) - 3} more" if len(copies) > 3 else ""
+    reasons += [(notebook.shown, f"one of {len(copies)} that answer {unit}") for notebook in copies[3:]]
     number = {2: "two"}.get(len(copies), str(len(copies)))
     return first, f"{number} notebooks answer {unit}: {names}{more}; hand in one", reasons
 

@@ -19,6 +19,7 @@ from course.grading.places import ENTRIES_LIMIT, NAME_LIMIT, NOTEBOOK_LIMIT, TOO
 __all__ = ["NOTEBOOK_LIMIT", "Found", "Refused", "Submission", "find_submissions", "safe", "scan"]
 
 ARCHIVES_LIMIT = 50  # of one learner
+LINE_LIMIT = 290  # characters; what the grader keeps of a message, and a little less
 NOTHING = "the folder holds no notebook of a known unit"
 RESULTS = {"run.json", "results.jsonl"}  # what a folder of results holds
 
@@ -297,12 +298,19 @@ def _handed_in(name: str, learner: _Learner, path: Path, known: set[str], chosen
     if rows and rest:
         rows[0] = replace(rows[0], note="; ".join(filter(None, (rows[0].note, rest))))
     if every:
-        absent = "; ".join(filter(None, ("not handed in", rest)))
-        rows += [Submission(name, unit, path, problem=absent) for unit in sorted(chosen - by_unit.keys())]
+        absent, note = _told("not handed in", rest)
+        rows += [Submission(name, unit, path, problem=absent, note=note) for unit in sorted(chosen - by_unit.keys())]
     elif not rows:
         held = f"; it holds {', '.join(learner.others[:3])}" if learner.others else ""
-        rows.append(Submission(name, "", path, problem=f"{NOTHING}{'; ' if rest else ''}{rest}{held}"))
+        nothing, note = _told(NOTHING + held, rest)
+        rows.append(Submission(name, "", path, problem=nothing, note=note))
     return rows
+
+
+def _told(problem: str, rest: str) -> tuple[str, str]:
+    """A problem and what belongs to it as one line where a message has room for both, else as a problem and a note."""
+    whole = "; ".join(filter(None, (problem, rest)))
+    return (whole, "") if len(whole) <= LINE_LIMIT else (f"{problem}; see the note", rest)
 
 
 def _without_clashes(found: Found) -> Found:

@@ -1,5 +1,7 @@
 """Submissions as platforms, browsers and file managers leave them: every learner has a row, every notebook is graded or named."""
 
+import random
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -257,7 +259,8 @@ def test_every_notebook_is_graded_or_named(tmp_path):
 
 def test_too_many_to_name_are_counted(tmp_path):
     write(tmp_path, *(f"ann/sketch number {i}.ipynb" for i in range(90)))
-    assert rows(tmp_path)["ann", ""].endswith("more")
+    assert rows(tmp_path)["ann", ""] == "the folder holds no notebook of a known unit; see the note"
+    assert re.search(r"sketch number 0\.ipynb.* and \d+ more$", notes(tmp_path)["ann", ""])
 
 
 # --- whose it is: the outermost place alone ---
@@ -337,3 +340,26 @@ def test_nothing_to_grade_says_what_was_expected(tmp_path):
     (tmp_path / "class").mkdir()
     with pytest.raises(CourseError, match="holds nothing to grade: expected <learner>/<track>/<unit>"):
         find_submissions(tmp_path / "class", UNITS)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_the_folders_every_notebook_is_graded_or_named_and_every_learner_has_a_row(tmp_path, seed):
+    draw = random.Random(seed)
+    learners = ["ann", "Bob Ray_12_assignsubmission_file_", "submission_5", "张三", "assignment-cy"]
+    folders = ["", "image/", "text/", "hw1/", "notebooks/image/", "work/image/", "Image/", "a/b/c/"]
+    files = ["gan.ipynb", "vae.ipynb", "gan (1).ipynb", "GAN.IPYNB", "vae.ipynb.txt", "sketch.ipynb", "gan lecture.ipynb", "x.py"]
+    units = [None, None, "image/gan", "no/unit"]
+    paths = sorted(
+        {draw.choice(learners) + "/" + draw.choice(folders) + draw.choice(files) for _ in range(draw.randrange(1, 12))}
+    )
+    for path in paths:
+        write(tmp_path, path, content=notebook(path, unit=draw.choice(units)))
+    found = find_submissions(tmp_path, UNITS)
+    assert {s.learner for s in found} == {p.split("/")[0].removesuffix("_assignsubmission_file_") for p in paths}
+    assert len({(s.learner, s.unit) for s in found}) == len(found)
+    graded = {"/".join(s.parts) for s in found if not s.problem}
+    assert all(len(s.problem) <= 300 for s in found), "a gradebook's message ends there"
+    for path in [p for p in paths if p not in graded and not p.endswith(".py")]:
+        learner, _, place = path.partition("/")
+        said = " ".join(f"{s.problem} {s.note}" for s in found if s.parts[:1] == (learner,) or learner.startswith(s.learner))
+        assert place in said, f"{path} is neither graded nor named: {found}"
