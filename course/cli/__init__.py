@@ -34,7 +34,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "start": study.start,
     },
     "See the systems at work": {"convert": systems.convert, "train": systems.train},
-    "Grade": {"grade": grade.grade, "grade-merge": grade.grade_merge},
+    "Grade": {"grade": grade.grade, "grade-merge": grade.grade_merge, "grade-compare": grade.grade_compare},
     "Make the course": {
         "build": author.build,
         "ready": prove.ready,

@@ -39,10 +39,10 @@ class Language(enum.StrEnum):
 Lang = Annotated[Language, typer.Option(envvar="AIGC_LANG", help="en or zh.")]
 
 
-console = Console()
+console = Console(emoji=False)
 
 
-errors = Console(stderr=True)
+errors = Console(stderr=True, emoji=False)
 
 
 def confirm(question: str, option: str) -> bool:

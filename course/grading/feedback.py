@@ -7,6 +7,7 @@ enter the sandbox.
 
 import difflib
 import json
+import re
 from typing import Any
 
 from course.authoring.build import cell_id
@@ -99,16 +100,46 @@ def _output(outputs: list[dict[str, Any]]) -> CellOutput:
 
 def markdown(learner: str, unit: str, rows: list[dict[str, str]]) -> str:
     """The feedback on one submission as a page for its author."""
+    cells = [[_code(row["cell"]), row["verdict"], _code(row["detail"])] for row in rows]
     lines = [
-        f"# {_cell(learner)}, {_cell(unit)}: the notebook, run again",
+        f"# {_code(learner)}, {_code(unit)}: the notebook, run again",
         "",
         NOTE,
         "",
-        *table(["cell", "verdict", "detail"], [[_cell(row["cell"]), row["verdict"], _cell(row["detail"])] for row in rows]),
+        *table(["cell", "verdict", "detail"], cells),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
-    """`text` as a stranger wrote it, harmless in a Markdown table: no HTML, no link, no column of its own."""
-    return "".join(f"&#{ord(c)};" if c in "|<>&[]`\\" else c for c in text)
+def _code(text: str) -> str:
+    """`text` as a stranger wrote it, as code in a Markdown table, in which no renderer looks for links, pictures or HTML.
+
+    What would end the code, the cell or, where HTML is let through, begin a tag, is replaced by its look-alike.
+    """
+    shown = without_links(text).translate(_LOOK_ALIKE).strip()
+    return f"`{shown}`" if shown else ""
+
+
+_LOOK_ALIKE = str.maketrans({"`": "ʹ", "|": "¦"})
+# What renderers and mail programs turn into links of their own accord: an address with its scheme, of mail, or of the usual ends.
+_ADDRESS = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*:(?=//)|(?:javascript|data|mailto|vbscript|tel):)"
+    r"|(?P<slash>(?<![:\w/])//(?=\w))"
+    r"|(?P<dot>(?<=www)\.|\.(?=(?:com|net|org|edu|gov|info|biz|xyz|top|site|online|click|link|live|shop|app|dev|io|co|me|ru|cn|de|uk|eu)\b)"
+    r"|(?<=[a-z0-9])\.(?=[a-z]{2,}[/:]\w))"
+    r"|(?P<mail>(?<=[\w.+-])@(?=[\w-]))",
+    re.IGNORECASE,
+)
+
+
+def without_links(text: str) -> str:
+    """`text` with nothing in it that a renderer makes a link, a picture or HTML of: `http[:]//example[.]com`, `‹b>`, `[x] (y)`."""
+    plain = _ADDRESS.sub(_broken, text)
+    plain = re.sub(r"\](?=[(\[:])", "] ", plain)
+    return re.sub(r"<(?=[a-z/!?])", "‹", plain, flags=re.IGNORECASE)
+
+
+def _broken(address: re.Match[str]) -> str:
+    """The sign that makes an address of what stands around it, in brackets."""
+    found = address[0]
+    return f"{found[:-1]}[{found[-1]}]"

@@ -1,34 +1,44 @@
-"""Reports from the journal: a gradebook (CSV), JUnit XML, the results.json that Gradescope reads, and pages of feedback."""
+"""Reports from the journal: tables for a spreadsheet, JUnit XML, the results.json that Gradescope reads, and pages of feedback."""
 
 import csv
 import hashlib
 import io
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from course.grading import feedback
 from course.grading.journal import Row
+from course.grading.weights import Weights, row_share, share
 from course.paths import write_atomic
 
-COLUMNS = ("learner", "unit", "score", "max_score", "status", "message", "isolation", "seconds")
+COLUMNS = (
+    "learner", "unit", "score", "max_score", "share", "points", "max_points", "status", "message", "note", "isolation", "seconds",
+)  # fmt: skip
+STUB_COLUMNS = ("learner", "unit", "stub", "status", "passed", "cases", "share", "points", "max_points", "message")
+
+# Where a spreadsheet begins to read a formula: at the start of a cell, and of whatever it may split the cell into.
+_FORMULA = re.compile(r"(^|[;|\t\r\n])(\s*)(?=[=+\-@\t\r＝＋－＠])|(?<=,)(?=[=+\-@＝＋－＠])")
 
 
-def write_reports(folder: Path, rows: Iterable[Row]) -> None:
-    """Write `grades.csv`, `junit.xml`, `gradescope/<learner>.json` and, where notebooks were run again, `feedback/<learner>/<unit>.md`."""
+def write_reports(folder: Path, rows: Iterable[Row], weights: Weights | None = None) -> None:
+    """Write `grades.csv`, `stubs.csv`, `junit.xml`, `gradescope/<learner>.json` and, where notebooks were run again,
+    `feedback/<learner>/<unit>.md`. weights: what stubs are worth, by default a point each."""
+    weights = weights or Weights()
     ordered = sorted(rows, key=lambda row: (row.learner, row.unit))
-    write_atomic(folder / "grades.csv", gradebook(ordered))
+    write_atomic(folder / "grades.csv", gradebook(ordered, weights))
+    write_atomic(folder / "stubs.csv", stub_table(ordered, weights))
     write_atomic(folder / "junit.xml", junit(ordered))
     by_learner: dict[str, list[Row]] = {}
     for row in ordered:
         by_learner.setdefault(row.learner, []).append(row)
     names = file_names(by_learner)
     for learner, own in by_learner.items():
-        write_atomic(folder / "gradescope" / f"{names[learner]}.json", json.dumps(gradescope(own), indent=2) + "\n")
+        result = json.dumps(gradescope(own, weights), indent=2)
+        write_atomic(folder / "gradescope" / f"{names[learner]}.json", result + "\n")
         for row in own:
             if row.feedback:
                 path = folder / "feedback" / names[learner] / f"{row.unit}.md"
@@ -36,33 +46,71 @@ def write_reports(folder: Path, rows: Iterable[Row]) -> None:
 
 
 def file_names(learners: Iterable[str]) -> dict[str, str]:
-    """A file name for each learner, fit for any system; names that had to be changed, or differ in case only, stay distinct by a hash."""
-    plain = {learner: _plain_name(learner) for learner in learners}
-    counts = Counter(name.lower() for name in plain.values())
-    return {
-        learner: name if name == learner and counts[name.lower()] == 1 else f"{name or 'learner'}-{_digest(learner)}"
-        for learner, name in plain.items()
-    }
+    """A file name for each learner, fit for any system, and never that of another: a name of plain letters and digits stays as
+    it is; any other is spelled in these and carries a hash after `--`, which no plain name has."""
+    return {learner: learner if _is_plain(learner) else f"{_plain(learner)}--{_digest(learner)}" for learner in learners}
 
 
-def _plain_name(learner: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner).strip(".")[:60]
-    return f"{plain}_" if plain.lower() in ("con", "nul", "aux", "prn") else plain
+def _is_plain(learner: str) -> bool:
+    """Whether a name can be a file's: lower case, since some systems ignore it, and none that Windows keeps for itself."""
+    reserved = re.fullmatch(r"(con|nul|aux|prn|com\d|lpt\d)(\..*)?", learner)
+    plain = re.fullmatch(r"[a-z0-9_](?:[a-z0-9._-]{0,58}[a-z0-9_-])?", learner)
+    return plain is not None and reserved is None and "--" not in learner
+
+
+def _plain(learner: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", learner).strip(".")[:60] or "learner"
 
 
 def _digest(learner: str) -> str:
-    return hashlib.sha256(learner.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return hashlib.sha256(learner.encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
-def gradebook(rows: Iterable[Row]) -> str:
-    """The table as CSV. A cell that a spreadsheet would take for a formula is quoted with an apostrophe."""
+def spreadsheet(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV that spreadsheets open as it is: marked as UTF-8, every cell quoted, and none of them a formula."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(columns)
+    writer.writerows([_FORMULA.sub(r"\1\2'", cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return "\ufeff" + out.getvalue()
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def number(value: float) -> str:
+    """Points as people write them: 2 and 1.5, not 2.0."""
+    return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def gradebook(rows: Iterable[Row], weights: Weights | None = None) -> str:
+    """A line for each learner and unit. share: of the cases passed, each stub counting alike, 0 to 1; empty where an earlier
+    version of the grader did not count them. points: by the weights."""
+    weights = weights or Weights()
+    table = []
     for row in rows:
-        cells = [getattr(row, column) for column in COLUMNS]
-        writer.writerow([f"'{c}" if isinstance(c, str) and c[:1] in ("=", "+", "-", "@", "\t", "\r") else c for c in cells])
-    return out.getvalue()
+        points = {"points": number(weights.points(row)), "max_points": number(weights.maximum(row))}
+        extra = {"share": _share(row_share(row)), **points}
+        table.append([extra[column] if column in extra else getattr(row, column) for column in COLUMNS])
+    return spreadsheet(COLUMNS, table)
+
+
+def stub_table(rows: Iterable[Row], weights: Weights | None = None) -> str:
+    """A line for each learner, unit and stub; of a submission that could not be read there are none."""
+    weights = weights or Weights()
+    return spreadsheet(
+        STUB_COLUMNS,
+        (
+            [
+                *(row.learner, row.unit, name, stub["status"], stub.get("passed", ""), stub.get("cases", "")),
+                *(_share(share(stub)), number(weights.earned(row, name)), number(weights.worth(row.unit, name))),
+                stub["message"],
+            ]
+            for row in rows
+            for name, stub in row.stubs.items()
+        ),
+    )
 
 
 def junit(rows: Iterable[Row]) -> str:
@@ -89,6 +137,8 @@ def junit(rows: Iterable[Row]) -> str:
         if not row.stubs:
             case = ElementTree.SubElement(suite, "testcase", {"classname": f"{row.learner}.{row.unit}", "name": "submission"})
             ElementTree.SubElement(case, "error", {"message": row.message})
+        if row.note:
+            ElementTree.SubElement(suite, "system-err").text = row.note
     ElementTree.indent(top)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(top, encoding="unicode") + "\n"
 
@@ -97,46 +147,38 @@ def _line(cell: dict[str, str]) -> str:
     return f"{cell['cell']} {cell['verdict']}" + (f": {cell['detail']}" if cell["detail"] else "")
 
 
-def gradescope(rows: list[Row]) -> dict[str, Any]:
-    """A learner's rows in Gradescope's `results.json` form."""
-    tests = []
+def gradescope(rows: list[Row], weights: Weights | None = None) -> dict[str, Any]:
+    """A learner's rows in Gradescope's `results.json` form; what strangers wrote is text there, with no address to follow."""
+    weights = weights or Weights()
+    tests: list[dict[str, Any]] = []
     for row in rows:
         for stub, result in row.stubs.items():
-            passed = result["status"] == "passed"
-            tests.append(
-                {
-                    "name": f"{row.unit}: {stub}",
-                    "score": int(passed),
-                    "max_score": 1,
-                    "status": "passed" if passed else "failed",
-                    "output": result["message"],
-                    "visibility": "visible",
-                }
-            )
+            passed, points = result["status"] == "passed", weights.worth(row.unit, stub)
+            scored = {"score": _whole(weights.earned(row, stub)), "max_score": _whole(points)}
+            tests.append(_test(f"{row.unit}: {stub}", result["message"], **scored, status="passed" if passed else "failed"))
         if row.feedback:
-            tests.append(
-                {
-                    "name": f"{row.unit}: the notebook, run again (no score)",
-                    "output": "\n".join([feedback.NOTE, *(_line(cell) for cell in row.feedback if cell["verdict"] != "same")]),
-                    "visibility": "visible",
-                }
-            )
+            said = [feedback.NOTE, *(_line(cell) for cell in row.feedback if cell["verdict"] != "same")]
+            tests.append(_test(f"{row.unit}: the notebook, run again (no score)", "\n".join(said)))
         if not row.stubs:
-            name = row.unit or "submission"
-            tests.append(
-                {
-                    "name": name,
-                    "score": 0,
-                    "max_score": row.max_score,
-                    "status": "failed",
-                    "output": row.message,
-                    "visibility": "visible",
-                }
-            )
+            maximum = _whole(weights.maximum(row))
+            tests.append(_test(row.unit or "submission", row.message, score=0, max_score=maximum, status="failed"))
+        if row.note:
+            tests.append(_test(f"{row.unit or 'submission'}: what else was handed in (no score)", row.note))
     return {
-        "score": sum(row.score for row in rows),
+        "score": _whole(sum(weights.points(row) for row in rows)),
         "execution_time": round(sum(row.seconds for row in rows), 3),
         "output": f"Isolation while grading: {rows[0].isolation}. Questions drawn from seed {rows[0].seed}.",
+        "output_format": "text",
         "visibility": "visible",
         "tests": tests,
     }
+
+
+def _test(name: str, output: str, **scored: object) -> dict[str, Any]:
+    shown = "\n".join(feedback.without_links(line) for line in output.split("\n"))
+    return {"name": name, **scored, "output": shown, "output_format": "text", "visibility": "visible"}
+
+
+def _whole(points: float) -> float:
+    """Points as a whole number where they are one."""
+    return int(points) if points == int(points) else round(points, 4)

@@ -1,18 +1,22 @@
 """A grading run from beginning to end: find, shard, grade, journal, report."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 from course.errors import CourseError
 from course.grading import pool
 from course.grading.grader import Settings, grader_version, key_of
-from course.grading.journal import JOURNAL, Journal, Row, read_rows, start_run
+from course.grading.journal import JOURNAL, Journal, Row, latest, read_history, read_rows, start_run, writing
 from course.grading.reports import write_reports
-from course.grading.submissions import Refused, Submission, find_submissions
+from course.grading.submissions import Refused, Submission, scan
+from course.grading.weights import Weights
 from course.sandbox.client import REDUCED, probe
 from course.sandbox.terms import REQUIRED
-from course.units.catalogue import exercises
+from course.units.catalogue import Unit, exercises
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Plan:
     seconds: float = 120.0
     call_seconds: float = 10.0
     nbval: bool = False
+    weights: Weights = field(default_factory=Weights)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -41,10 +46,11 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -> tuple[list[Row], dict[str, object]]:
-    """Carry out `plan`; `progress` is given the rows as they come, and how many will. Returns all rows and the run's settings.
+def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -> tuple[list[Row], dict[str, Any]]:
+    """Carry out `plan`; `progress` is given the rows as they come, and how many will. Returns the rows that count, and the run's
+    settings with `notes` for the instructor.
 
-    Whatever ends it early, what was graded is in the journal, and the reports are written from that.
+    Whatever ends it early, what was graded is in the journal, and the reports are written from that. Raises CourseError.
     """
     if plan.isolation == "strict" and not plan.scheduler:
         missing = {layer: reason for layer, reason in probe().items() if layer in REQUIRED and reason}
@@ -53,31 +59,71 @@ def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -
             raise CourseError(
                 f"strict isolation is not to be had on this host. Missing: {reasons}. --isolation reduced {REDUCED}"
             )
+    _apart(plan.submissions, plan.out)
     units = exercises()
     version = {unit.id: grader_version(unit) for unit in units}
     asked = {"seed": plan.seed, "isolation": plan.isolation, "nbval": plan.nbval, "version": version}
-    found = pool.shard(find_submissions(plan.submissions, version, plan.units), *plan.shard)
-    run = start_run(plan.out, asked, resume=plan.resume)
+    found = scan(plan.submissions, version, plan.units)
+    submissions = pool.shard(found.submissions, *plan.shard)
+    with writing(plan.out):
+        run = start_run(plan.out, asked, resume=plan.resume)
+        journal = Journal(plan.out)
     settings = Settings(run["seed"], plan.isolation, plan.seconds, plan.call_seconds, plan.nbval)
-    done = {row.key for row in read_rows(plan.out)} if plan.resume and (plan.out / JOURNAL).is_file() else set()
-    by_id = {unit.id: unit for unit in units}
-    tasks = [task for task in found if not done or _key(task, by_id, settings) not in done]
-    rows = (
-        pool.dask_pool(tasks, settings, plan.scheduler)
-        if plan.scheduler
-        else pool.local_pool(tasks, settings, plan.jobs or pool.cores())
-    )
-    journal = Journal(plan.out)
     try:
-        for row in progress(rows, len(tasks)):
-            journal.append(row)
+        tasks = _not_graded_yet(submissions, plan.out, journal, {unit.id: unit for unit in units}, settings)
+        notes = {(task.learner, task.unit): task.note for task in tasks}
+        rows = (
+            pool.dask_pool(tasks, settings, plan.scheduler)
+            if plan.scheduler
+            else pool.local_pool(tasks, settings, plan.jobs or pool.cores())
+        )
+        with contextlib.closing(cast(Generator[Row], rows)):  # so that an error here ends the workers too
+            for row in progress(rows, len(tasks)):
+                with writing(plan.out):
+                    journal.append(replace(row, note=notes.get((row.learner, row.unit), "")))
     finally:
-        journal.close()
-        write_reports(plan.out, read_rows(plan.out))
-    return list(read_rows(plan.out)), run
+        with contextlib.suppress(OSError):  # what is not on the disk by now has been reported
+            journal.close()
+        _report(plan.out, plan.weights)
+    return list(read_rows(plan.out)), {**run, "notes": found.notes}
 
 
-def _key(submission: Submission, units: dict, settings: Settings) -> str:
+def _apart(submissions: Path, out: Path) -> None:
+    """Refuse results inside of the submissions, where the next run would take them for a learner's."""
+    if submissions.is_dir() and out.resolve().is_relative_to(submissions.resolve()):
+        raise CourseError(f"--out {out} lies inside of the submissions; name a folder beside {submissions}")
+
+
+def _report(out: Path, weights: Weights) -> None:
+    """The reports, from what the journal holds. An error that ended the run is the one to be told, not that of its reports."""
+    ended = sys.exc_info()[0] is not None
+    try:
+        with writing(out):
+            write_reports(out, read_rows(out), weights)
+    except CourseError:
+        if not ended:
+            raise
+
+
+def _not_graded_yet(
+    submissions: list[Submission], out: Path, journal: Journal, units: dict[str, Unit], settings: Settings
+) -> list[Submission]:
+    """The submissions whose result is not in the journal. One that was handed in before the last one, and is again, counts again."""
+    history = list(read_history(out))
+    known = {row.key: row for row in history}
+    counts = {row.key: row.note for row in latest(history)}
+    tasks = []
+    for submission in submissions:
+        key = _key(submission, units, settings) if known else ""
+        if key not in known:
+            tasks.append(submission)
+        elif counts.get(key) != submission.note:
+            with writing(out):
+                journal.append(replace(known[key], note=submission.note))
+    return tasks
+
+
+def _key(submission: Submission, units: dict[str, Unit], settings: Settings) -> str:
     try:
         data = submission.read()
     except Refused:
@@ -85,7 +131,7 @@ def _key(submission: Submission, units: dict, settings: Settings) -> str:
     return key_of(submission, data, units.get(submission.unit), settings)
 
 
-def merge(folders: list[Path], out: Path) -> list[Row]:
+def merge(folders: list[Path], out: Path, weights: Weights | None = None) -> list[Row]:
     """Join the journals of shards into one folder with reports. Raises CourseError if two of them were asked other questions."""
     rows: dict[tuple[str, str], Row] = {}
     for folder in folders:
@@ -99,11 +145,9 @@ def merge(folders: list[Path], out: Path) -> list[Row]:
         raise CourseError(f"the journals were graded with different seeds {sorted(seeds)}; give each shard the same --seed")
     if (out / JOURNAL).exists():
         raise CourseError(f"{out} already holds results; name another folder")
-    journal = Journal(out)
-    try:
-        for row in rows.values():
-            journal.append(row)
-    finally:
-        journal.close()
-    write_reports(out, rows.values())
+    with writing(out):
+        with contextlib.closing(Journal(out)) as journal:
+            for row in rows.values():
+                journal.append(row)
+        write_reports(out, rows.values(), weights)
     return list(rows.values())

@@ -36,3 +36,14 @@ def answer_source(cells: list[str], unit: Unit) -> tuple[str, Answer]:
     source = unit.module.read_text(encoding="utf-8")
     answer = read_answer(cells, source, unit.stubs)
     return graft(source, unit.stubs, answer), answer
+
+
+def notebook_unit(raw: bytes) -> str | None:
+    """The unit that a notebook says it answers, if it says so."""
+    import json
+
+    try:
+        unit = json.loads(raw)["metadata"]["aigc"]["unit"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return unit if isinstance(unit, str) else None

@@ -5,7 +5,6 @@ always 0. `status` is a regular expression for the row's status, `message` one f
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -447,63 +446,6 @@ NOTEBOOK = {
     ),
 }
 
-
-# --- at the door: what a folder may hold instead of a notebook. Each writes into the class's folder, under the learner `name`. ---
-
-
-def link_to_a_right_notebook(folder: Path, name: str, right: str) -> None:
-    place(folder, name).symlink_to(place(folder, "honest-00"))
-
-
-def link_as_a_learner(folder: Path, name: str, right: str) -> None:
-    (folder / name).symlink_to(folder / "honest-00", target_is_directory=True)
-
-
-def pipe(folder: Path, name: str, right: str) -> None:
-    os.mkfifo(place(folder, name))
-
-
-def folder_for_a_notebook(folder: Path, name: str, right: str) -> None:
-    place(folder, name).mkdir()
-
-
-def empty_folder(folder: Path, name: str, right: str) -> None:
-    (folder / name).mkdir()
-
-
-def giant(folder: Path, name: str, right: str) -> None:
-    with place(folder, name).open("wb") as file:
-        file.truncate(2**33)  # eight gigabytes, none of them on the disk
-
-
-def not_a_unit(folder: Path, name: str, right: str) -> None:
-    place(folder, name).with_name("vae2.ipynb").write_text(right, encoding="utf-8")
-
-
-def place(folder: Path, name: str) -> Path:
-    path = folder / name / f"{UNIT}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-DOOR: dict[str, tuple[Callable[[Path, str, str], None], str]] = {
-    "door-link": (link_to_a_right_notebook, "is a symbolic link, which is not followed"),
-    "door-linked-learner": (link_as_a_learner, "is a symbolic link, which is not followed"),
-    "door-pipe": (pipe, "is not a regular file"),
-    "door-folder": (folder_for_a_notebook, "the folder holds no notebook of a known unit"),
-    "door-empty": (empty_folder, "the folder holds no notebook of a known unit"),
-    "door-giant": (giant, "is larger than 20 MB"),
-    "door-unknown-unit": (not_a_unit, "the folder holds no notebook of a known unit"),
-}
-HOSTILE_NAMES = {  # on the disk -> in the gradebook; each holds a right notebook and gets its marks
-    b"=cmd|calc": "'=cmd|calc",
-    b"two\nlines": "two\\x0alines",
-    b"escape\x1b[31m": "escape\\x1b[31m",
-    b"no-utf8-\xff": "no-utf8-\\udcff",
-    "right-to-left-\u202etxt".encode(): "right-to-left-\\u202etxt",
-    b"<script>alert(1)": "<script>alert(1)",
-}
-TWINS = ("Twin", "twin")  # one name to a file system that ignores case: neither can be told to be the right one
 
 ALL = {
     f"{family}: {name}": specimen

@@ -19,7 +19,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from specimens import ALL, DOOR, HOSTILE_NAMES, STUB, TWINS, UNIT, place
+from doors import DOOR, HOSTILE_NAMES, TWINS, place
+from specimens import ALL, STUB, UNIT
 
 from course.authoring.build import compose, fill, to_json
 from course.checking.load import filled_cells
@@ -83,7 +84,7 @@ def grade(folder: Path, out: Path, *arguments: str) -> dict[str, dict[str, str]]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Traceback" not in done.stdout + done.stderr, done.stderr[-2000:]
-    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (out / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["learner"]: row for row in csv.DictReader(file)}
 
 
@@ -182,10 +183,10 @@ def test_a_hostile_name_costs_no_mark_and_reaches_no_terminal(graded):
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in files), files
 
 
-def test_two_submissions_under_one_name_are_both_refused(graded):
+def test_two_learners_of_one_name_are_both_refused(graded):
     for name in TWINS:
         row = graded[1][name]
-        assert (row["score"], row["status"]) == ("0", "refused") and "two submissions under one name" in row["message"], row
+        assert (row["score"], row["status"]) == ("0", "refused") and "another learner's name" in row["message"], row
 
 
 def test_a_submission_that_changes_is_graded_as_it_was_read(graded):

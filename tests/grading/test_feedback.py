@@ -1,13 +1,15 @@
 """`--nbval`: the notebook run again in the sandbox, compared with the solution's outputs, and never a mark from it."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from markdown_it import MarkdownIt
 
 from course.authoring.build import compose, fill, to_json
-from course.grading.feedback import NOTE, compare, markdown
+from course.grading.feedback import NOTE, compare, markdown, without_links
 from course.sandbox.client import CellOutput, probe
 from course.sandbox.terms import REQUIRED
 from course.units.catalogue import find_unit
@@ -77,7 +79,7 @@ def test_a_cell_that_ends_the_process_is_told_and_costs_nobody_else(run):
 def test_the_reports_say_that_it_is_no_score(run):
     out, _ = run
     page = (out / "feedback" / "forged" / f"{UNIT}.md").read_text(encoding="utf-8")
-    assert NOTE in page and "<b>" not in page and "[click]" not in page
+    assert NOTE in page and "<b>" not in page and "[click](" not in page
     tests = json.loads((out / "gradescope" / "forged.json").read_text(encoding="utf-8"))["tests"]
     (entry,) = [test for test in tests if "run again" in test["name"]]
     assert "score" not in entry and "max_score" not in entry and NOTE in entry["output"]
@@ -102,4 +104,25 @@ def test_the_first_difference_is_named(own, solution, expected):
 
 def test_a_page_keeps_a_strangers_text_in_its_cell():
     page = markdown("a|b", "image/vae", [{"cell": "x", "verdict": "raised", "detail": "| </td> `x` [y](z) \\"}])
-    assert page.splitlines()[-1].count("|") == 4 and "</td>" not in page and "[y]" not in page
+    assert page.splitlines()[-1].count("|") == 4 and "</td>" not in page and "[y](" not in page
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["http://evil.com", "www.evil.com", "//evil.com/x.png", "<img src=x>", "<http://evil.com>", "![p](http://e.com/p.png)", "[p](e)",
+     "`</code><b>x</b>`", "``[p](e)``", "`` ` [p](e)", "javascript:alert(1)", "[e]: http://e.com", "me@evil.com", "evil.com/x", "&#60;b>",
+     "|[p](e)|<b>x</b>", "*x* _y_ ~~z~~", "\\`[p](e)"],
+)  # fmt: skip
+def test_no_renderer_makes_a_link_or_a_picture_of_it(said):
+    """With HTML let through and addresses linked, as the most obliging renderer does; the words themselves stay to be read."""
+    page = markdown(said, "image/vae", [{"cell": said, "verdict": "raised", "detail": f"it said {said} twice"}])
+    html = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(page)
+    tags = set(re.findall(r"<([a-z]+[0-9]?)", html))
+    assert tags <= {"h1", "p", "table", "thead", "tbody", "tr", "th", "td", "code"}, (said, html)
+    assert html.count("<td>") == 3, "it made a column of its own"
+    assert not re.search(r"://|\bwww\.|[a-z]@[a-z]", page), "a mail program looks for addresses in code too"
+
+
+def test_what_is_no_address_is_left_alone():
+    said = "torch.zeros(2): VAE.forward differs at x[0](1), 3 < 4, a // b, 5:3"
+    assert without_links(said) == said.replace("[0](", "[0] (")

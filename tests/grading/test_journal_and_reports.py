@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from course.errors import CourseError
 from course.grading.journal import Journal, Row, read_rows, start_run
 from course.grading.pool import shard
-from course.grading.reports import file_names, gradebook, gradescope, junit, write_reports
+from course.grading.reports import file_names, gradebook, gradescope, junit, stub_table, write_reports
 from course.grading.run import merge, parse_shard
+from course.grading.weights import Weights
 
 
 def row(learner="ann", unit="image/vae", key=None, **changes):
@@ -62,12 +64,72 @@ def test_a_run_is_resumed_only_as_it_was(tmp_path):
         start_run(tmp_path, {**asked, "seed": first["seed"] + 1}, resume=True)
 
 
-def test_gradebook_cannot_carry_a_formula():
-    rows = [row("=cmd|'/c calc'!A1", message="+1+1"), row("@x"), row("-1"), row('quote " comma ,')]
-    table = list(csv.DictReader(io.StringIO(gradebook(rows))))
-    assert [r["learner"] for r in table] == ["'=cmd|'/c calc'!A1", "'@x", "'-1", 'quote " comma ,']
-    assert table[0]["message"] == "'+1+1"
-    assert list(table[0]) == ["learner", "unit", "score", "max_score", "status", "message", "isolation", "seconds"]
+def read(text):
+    assert text.startswith("\ufeff"), "without the mark a spreadsheet takes UTF-8 for the system's old encoding"
+    return list(csv.DictReader(io.StringIO(text[1:])))
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
+        ("+1+1", "'+1+1"),
+        ("-1", "'-1"),
+        ("@x", "'@x"),
+        (" =1", " '=1"),
+        ("a;=1+1", "a;'=1+1"),
+        ("a; @x", "a; '@x"),
+        ("a\tb\t=1", "a\tb\t'=1"),
+        ("a\n+1", "a\n'+1"),
+        ("a,=1", "a,'=1"),
+        ("a|=1", "a|'=1"),
+        ("＝1", "'＝1"),
+        ("\t=1", "\t'=1"),
+        ('quote " comma , and (3, -1)', 'quote " comma , and (3, -1)'),
+        ("differs by -1e-5; expected x-y", "differs by -1e-5; expected x-y"),
+    ],
+)
+def test_no_cell_is_a_formula(cell, shown):
+    (found,) = read(gradebook([row("ann", message=cell)]))
+    assert found["message"] == shown
+    assert read(gradebook([row(cell)]))[0]["learner"] == shown
+
+
+def test_every_cell_is_quoted():
+    for text in (gradebook([row("a;b", message="1,5")]), stub_table([row()])):
+        assert all(line[0] == line[-1] == '"' for line in text[1:].splitlines()), text
+        assert all(cell.count('"') == 0 for line in text[1:].splitlines() for cell in line[1:-1].split('","')), text
+
+
+def counted(passed, cases, status="failed", message="differs"):
+    return {"status": status, "message": message, "passed": str(passed), "cases": str(cases)}
+
+
+def test_the_share_of_cases_in_both_tables():
+    stubs = {"kl": counted(8, 8, "passed", ""), "elbo": counted(2, 8), "VAE.forward": counted(0, 4)}
+    rows = [
+        row(max_score=3, stubs=stubs),
+        row("bob"),
+        row("cy", stubs={}, status="refused", score=0),
+        row("dan", unit="", stubs={}, max_score=0),
+    ]
+    grades = read(gradebook(rows))
+    assert list(grades[0]) == [
+        "learner", "unit", "score", "max_score", "share", "points", "max_points", "status", "message", "note", "isolation", "seconds",
+    ]  # fmt: skip
+    assert [r["share"] for r in grades] == ["0.417", "", "0.000", ""], (
+        "(1 + 2/8 + 0) / 3; not counted; nothing read; nothing to do"
+    )
+    assert [(r["points"], r["max_points"]) for r in grades] == [("1", "3"), ("1", "2"), ("0", "2"), ("0", "0")]
+    table = read(stub_table(rows))
+    assert [(r["learner"], r["stub"], r["status"], r["passed"], r["cases"], r["share"], r["points"]) for r in table] == [
+        ("ann", "kl", "passed", "8", "8", "1.000", "1"),
+        ("ann", "elbo", "failed", "2", "8", "0.250", "0"),
+        ("ann", "VAE.forward", "failed", "0", "4", "0.000", "0"),
+        ("bob", "kl", "passed", "", "", "1.000", "1"),
+        ("bob", "elbo", "failed", "", "", "", "0"),
+    ]
+    assert table[1]["message"] == "differs"
 
 
 def test_junit_is_well_formed_whatever_the_names():
@@ -84,15 +146,58 @@ def test_gradescope_form():
     )
     assert result["score"] == 1
     assert [test["score"] for test in result["tests"]] == [1, 0, 0]
-    assert {"name", "score", "max_score", "status", "output", "visibility"} == set(result["tests"][0])
+    assert {"name", "score", "max_score", "status", "output", "output_format", "visibility"} == set(result["tests"][0])
     assert "seed 7" in result["output"]
+    assert {test["output_format"] for test in result["tests"]} == {"text"}, (
+        "Gradescope reads Markdown or HTML where it is told to"
+    )
+
+
+def test_gradescope_scores_follow_the_weights():
+    stubs = {"kl": counted(8, 8, "passed", ""), "elbo": counted(2, 8)}
+    weights = Weights(
+        {"image/vae": ["kl", "elbo"], "image/gan": ["step"]}, {("image/vae", "kl"): 2.5, ("*", "*"): 4}, partial=True
+    )
+    result = gradescope([row(stubs=stubs), row(unit="image/gan", stubs={}, status="refused", score=0)], weights)
+    assert [(test["score"], test["max_score"]) for test in result["tests"]] == [(2.5, 2.5), (1, 4), (0, 4)]
+    assert [test.get("status") for test in result["tests"]] == ["passed", "failed", "failed"], "a share of the points is no pass"
+    assert result["score"] == 3.5
+
+
+def test_gradescope_files_hold_nothing_to_follow():
+    said = "see http://evil.com/a?b=1, www.evil.com or [here](//evil.com) ![x](data:x) <img src=x> to a@evil.com"
+    result = gradescope(
+        [row(message=said, stubs={}, note=said), row(unit="image/gan", stubs={"kl": counted(0, 1, message=said)})]
+    )
+    for test in result["tests"]:
+        for bad in ("http://", "www.e", "](", "<img", "data:x", "(//evil", "a@evil", "evil.com"):
+            assert bad not in test["output"], test
 
 
 def test_file_names_stay_apart_and_inside(tmp_path):
-    names = ["ann", "Ann", "../../etc/passwd", "a/b", "a_b", "con", "", "..", "안나", "安娜", "x" * 300]
-    files = list(file_names(names).values())
-    assert len(set(map(str.lower, files))) == len(files), "some file systems ignore case"
-    assert all("/" not in name and name not in ("", ".", "..") and len(name) < 80 for name in files)
+    names = [
+        "ann",
+        "Ann",
+        "../../etc/passwd",
+        "a/b",
+        "a_b",
+        "con",
+        "com1.x",
+        "",
+        "..",
+        "안나",
+        "安娜",
+        "x" * 300,
+        "a--b",
+        "x" * 61,
+        "ann.",
+    ]
+    names += list(file_names(names).values())  # learners who call themselves after the files of others
+    names = list(dict.fromkeys(names))
+    files = file_names(names)
+    assert len({name.lower() for name in files.values()}) == len(names), "some file systems ignore case"
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,79}", name) and name not in (".", "..") for name in files.values())
+    assert files == {name: file_names([name])[name] for name in names}, "whose file it is depends on who else is there"
     write_reports(tmp_path / "out", [row(name) for name in names])
     assert len(os.listdir(tmp_path / "out/gradescope")) == len(names)
 

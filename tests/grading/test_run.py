@@ -30,7 +30,7 @@ def command(folder: Path, out: Path, *arguments: str) -> list[str]:
 
 
 def scores(out: Path) -> dict[str, tuple[str, str, str]]:
-    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (out / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["learner"]: (row["score"], row["status"], row["message"]) for row in csv.DictReader(file)}
 
 
@@ -76,7 +76,7 @@ def test_every_solution_gets_full_marks_in_the_sandbox(tmp_path, root, request):
         shutil.copy(unit.solution, target)
     done = subprocess.run(command(tmp_path / "solutions", tmp_path / "out"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "out/grades.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "out/grades.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["unit"] for row in rows} == {unit.id for unit in asked}
     assert [row for row in rows if row["status"] != "passed"] == []

@@ -116,7 +116,7 @@ def test_zip_of_a_class_with_hostile_members(tmp_path):
     assert "outside" in rows[("eve", "image/vae")]
     assert "outside" in rows[("etc", "image/vae")]
     assert "symbolic link" in rows[("mallory", "image/vae")]
-    assert "two submissions under one name" in rows[("bob", "image/vae")]
+    assert "two notebooks answer image/vae" in rows[("bob", "image/vae")]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["class.zip"], "nothing may be extracted"
 
 
@@ -145,14 +145,6 @@ def test_broken_zip_is_a_usage_error(tmp_path):
         found(path)
 
 
-def test_names_that_differ_only_in_form_are_refused_together(tmp_path):
-    path = tmp_path / "class.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("Ann/image/vae.ipynb", "{}")
-        archive.writestr("ann/image/vae.ipynb", "{}")
-    assert all("two submissions under one name" in problem for problem in found(path).values())
-
-
 def test_hostile_names_are_shown_safely(tmp_path):
     raw = b"\xff\x1b[2J\nann"
     os.makedirs(os.path.join(os.fsencode(tmp_path), raw, b"image"))
@@ -163,4 +155,6 @@ def test_hostile_names_are_shown_safely(tmp_path):
     assert learner.isprintable()
     assert learner == "\\udcff\\x1b[2J\\x0aann"
     assert safe("a\u202eb") == "a\\u202eb", "a mark that turns the direction of writing is shown, not obeyed"
+    assert safe("a\u2028b\u2029c\x85d").splitlines() == ["a\\u2028b\\u2029c\\x85d"]
+    assert safe("李\u3000雷") == "李\u3000雷", "a space as people write it"
     assert len(safe("x" * 1000)) == 120
