@@ -87,9 +87,7 @@ class Executor:
         with torch.enable_grad():
             return self._outward(self._run(target, self._inward(list(args)), self._inward(dict(kwargs))))
 
-    def construct(
-        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], identity: int | None = None
-    ) -> Remote:
+    def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], identity: int | None = None) -> Remote:
         """Call a class and keep what it makes, as number `identity` if one is given. Raises ImplementationError if it raises, or makes
         plain data."""
         with torch.enable_grad():

@@ -16,7 +16,7 @@ import torch
 from course.checking.impl import Impl
 from course.checking.load import reference_module
 from course.checking.runner import load_suite, run
-from course.sandbox import client
+from course.sandbox import client, host
 from course.sandbox.client import Died, IsolationError, Session, Timeout, Zygote
 from course.sandbox.terms import REQUIRED, Limits
 from course.units.catalogue import find_unit
@@ -165,11 +165,11 @@ SPOIL = {  # layer: file, text of it, and what stands there instead
 @pytest.mark.parametrize("layer", SPOIL)
 def test_a_layer_that_fails_is_named_and_nothing_runs(zygote, monkeypatch, layer):
     file, old, new = SPOIL[layer]
-    sources = client._own_sources()
+    sources = host.own_sources()
     name = f"course.sandbox.{file}"
     assert old in sources[name], "the test spoils a text that has changed"
     sources[name] = sources[name].replace(old, new)
-    monkeypatch.setattr(client, "_own_sources", lambda: sources)
+    monkeypatch.setattr(host, "own_sources", lambda: sources)
     with pytest.raises(IsolationError) as caught, Zygote({}, []) as spoilt:
         spoilt.open("def attack(): return 1")
     assert caught.value.layer == layer, f"it blames {caught.value.layer!r}: {caught.value}"
@@ -177,14 +177,14 @@ def test_a_layer_that_fails_is_named_and_nothing_runs(zygote, monkeypatch, layer
 
 def test_other_layers_hold_without_seccomp_and_landlock(zygote, monkeypatch):
     """Were the filter and Landlock to fail, namespaces and uids still keep a submission from the host, the zygote and its siblings."""
-    sources = client._own_sources()
+    sources = host.own_sources()
     for file, old, new in (
         ("seccomp", "    header = ctypes.create", "    return\n    header = ctypes.create"),
         ("isolation", "        abi = landlock_abi()", "        return"),
     ):
         assert old in sources[f"course.sandbox.{file}"], "the test spoils a text that has changed"
         sources[f"course.sandbox.{file}"] = sources[f"course.sandbox.{file}"].replace(old, new)
-    monkeypatch.setattr(client, "_own_sources", lambda: sources)
+    monkeypatch.setattr(host, "own_sources", lambda: sources)
     source = """
 import os, socket, signal
 def attack():
@@ -259,7 +259,7 @@ def test_a_killed_zygote_takes_its_children_along(zygote):
     before = sandboxed()
     with Zygote({}, []) as own:
         opened = own.open("def f():\n    while True: pass", limits=Limits(call_seconds=30))
-        own._process.send_signal(signal.SIGKILL)
+        own.root._process.send_signal(signal.SIGKILL)
         with pytest.raises(Died, match="the sandbox itself ended"):
             opened.call(Target("f"), [], {})
         assert not own.alive, "a dead zygote says that it lives"
@@ -307,7 +307,7 @@ def test_reduced_says_so_and_works(forks, monkeypatch):
     if forks and sys.platform != "linux":
         pytest.skip("only Linux forks after such imports")
     if not forks:
-        monkeypatch.setattr(client.Zygote, "_can_fork", False)
+        monkeypatch.setattr(client.Root, "can_fork", False)
     with Zygote({"reference_impl.helper": "VALUE = 7\n"}, ["torch.nn"], isolation="reduced") as own:
         assert "not against attackers" in own.description and own.in_force["seccomp"].startswith("off")
         with own.open(SOURCE) as opened:
@@ -363,7 +363,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 def as_ordinary_user(*arguments):
     """Runs Python as an ordinary user; gives its answer. Skips where there is no interpreter that such a user may run."""
     identity = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
-    paths = os.pathsep.join([str(Path(client.__file__).parents[2]), *client.library_paths()[1]])
+    paths = os.pathsep.join([str(Path(client.__file__).parents[2]), *host.library_paths()[1]])
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for interpreter in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
 
@@ -411,9 +411,9 @@ def test_an_installed_course_is_hidden(tmp_path, zygote):
     (tmp_path / "course").mkdir(parents=True)
     (tmp_path / "course" / "secret.py").write_text("answer = 42")
     (tmp_path / "other").mkdir()
-    assert "/site/0/course" in client.masked([(str(tmp_path), "/site/0")], [str(tmp_path)])
+    assert "/site/0/course" in host.masked([(str(tmp_path), "/site/0")], [str(tmp_path)])
     checkout = Path(client.__file__).resolve().parents[2]
-    assert f"/seen/{checkout.name}" in client.masked([(str(checkout.parent), "/seen")], [])
+    assert f"/seen/{checkout.name}" in host.masked([(str(checkout.parent), "/seen")], [])
     look = """
 import json, os
 from course.sandbox import isolation
@@ -425,10 +425,10 @@ def look(config, _):
         except OSError as error: out[path] = type(error).__name__
     os.write(1, json.dumps(out).encode())
 """
-    paths = [*client.library_paths()[0], (str(tmp_path), "/site/9")]
-    with client._run_boot(stdout=subprocess.PIPE) as process:
+    paths = [*host.library_paths()[0], (str(tmp_path), "/site/9")]
+    with host.run_boot(stdout=subprocess.PIPE) as process:
         config = {"paths": paths, "masks": ["/site/9/course"]}
-        client._send_boot(process, client._own_sources() | {"look": look}, "look:look", config)
+        host.send_boot(process, host.own_sources() | {"look": look}, "look:look", config)
         seen = json.loads(process.stdout.read())
     assert seen["/site/9"] in (["course", "other"], "PermissionError"), seen  # pytest's own folders are closed to others
     assert seen["/site/9/course"] in ([], "PermissionError"), seen
