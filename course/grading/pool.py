@@ -194,11 +194,9 @@ def past_its_time(task: Submission, settings: Settings, phase: str) -> Row:
     """The row of a submission at which a worker was ended by the clock: what it did then is what took too long."""
     if phase == READING:
         return _row(task, settings, "refused", TOO_LONG)
-    if phase in (JUDGING, FEEDBACK):
-        return _row(
-            task, settings, "failed", "took too long to judge: look at the size of what is returned, and at each number in it"
-        )
-    during = f"while {STARTING}" if phase else "before it had begun"
+    if phase == JUDGING:
+        return _row(task, settings, "failed", judging.TOO_LONG)
+    during = f"while {phase}" if phase else "before it had begun"
     return failure(
         task, settings, f"not graded: the grader's process hung {during}; grade it again, on a machine with less to do"
     )
