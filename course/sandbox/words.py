@@ -65,7 +65,8 @@ def plain(text: str, limit: int) -> str:
 
 def said(text: str) -> str:
     """A stranger's words for a report: `; it said: “…”`, capped, each number replaced by #. Empty if there are none."""
-    bare = re.sub(r"#(?:[.,eE+-]{1,2}#)+", "#", re.sub(r"#+", "#", "".join("#" if c.isnumeric() else c for c in text)))
+    marked = "".join("#" if c.isnumeric() else c for c in text)
+    bare = re.sub(r"[+-]?#+(?:[.,eE+-]{1,2}#+)*", "#", marked)
     words = plain(bare, SAID_LIMIT).replace("“", '"').replace("”", '"').strip()
     return f"; it said: “{words}”" if words else ""
 

@@ -19,7 +19,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from specimens import ALL, DOOR, HOSTILE_NAMES, STUB, TWINS, UNIT, place
+import clocks
+import specimens
+from specimens import DOOR, HOSTILE_NAMES, STUB, TWINS, UNIT, place
 
 from course.authoring.build import compose, fill, to_json
 from course.checking.load import filled_cells
@@ -28,6 +30,7 @@ from course.sandbox.client import probe
 from course.sandbox.terms import REQUIRED
 from course.units.catalogue import find_unit
 
+ALL = {**specimens.ALL, **clocks.ALL}
 HONEST = 20
 CHANGING = "door-changing"
 CALL_SECONDS = 3
@@ -82,7 +85,8 @@ def grade(folder: Path, out: Path, *arguments: str) -> dict[str, dict[str, str]]
     environment = {**os.environ, "AIGC_CALL_SECONDS": str(CALL_SECONDS), "TMPDIR": str(scratch)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "Traceback" not in done.stdout + done.stderr, done.stderr[-2000:]
+    for unwanted in ("Traceback", "Warning"):
+        assert unwanted not in done.stdout + done.stderr, done.stderr[-2000:]
     with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
         return {row["learner"]: row for row in csv.DictReader(file)}
 
