@@ -294,17 +294,19 @@ class _Reader:
         """The tensor whose bytes begin where the last one's ended."""
         if type(code) is not str or code not in DTYPES:
             raise WireError("a tensor has an unknown dtype")
-        if (
-            type(shape) is not list
-            or len(shape) > MAX_DIMS + 1
-            or any(type(n) is not int or not 0 <= n <= MAX_MESSAGE for n in shape)
-        ):
+        if type(shape) is not list or len(shape) > MAX_DIMS + 1:
             raise WireError("a tensor has an impossible shape")
-        self._tensors += 1
         dtype = DTYPES[code]
-        start, end = self._at, self._at + math.prod(shape) * dtype.itemsize
+        size = room = dtype.itemsize
+        for n in shape:
+            if type(n) is not int or not 0 <= n <= MAX_MESSAGE:
+                raise WireError("a tensor has an impossible shape")
+            size *= n
+            room *= n or 1
+        self._tensors += 1
+        start, end = self._at, self._at + size
         # torch multiplies the sizes of an empty tensor too when it makes strides: keep that from overflowing.
-        if self._tensors > MAX_TENSORS or end > len(self._blob) or math.prod(n or 1 for n in shape) > 2**40:
+        if self._tensors > MAX_TENSORS or end > len(self._blob) or room > 2**40:
             raise WireError("a tensor's shape asks for more bytes than came")
         if start == end:
             return torch.empty(shape, dtype=dtype)
