@@ -47,12 +47,14 @@ class ImplementationError(AssertionError):
     """The implementation raised, or is not there. An assertion, since it is the implementation that is wrong, not the test.
 
     hint: a likely cause, where the test knows one. late: it is of a call made earlier than the one that brought it up.
-    said: what the answer says of it, in quotes and fit for a report, where the answer is a stranger's.
+    said: what the answer says of it, in quotes and fit for a report, where the answer is a stranger's. number: the line of the answer's
+    file that it came from, if that is known.
     """
 
     hint = ""
     late = False
     said = ""
+    number = 0
 
     def __init__(self, what: str, kind: str, message: str, line: str = "") -> None:
         super().__init__(f"{what} raised {kind}: {message}" if kind else message)

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from course.checking.load import reference_module
 from course.checking.runner import load_suite
-from course.grading import guard
+from course.grading import limits
 from course.grading.feedback import re_execute
 from course.grading.journal import Row
 from course.grading.judging import Judging
@@ -93,7 +93,7 @@ class Grader:
             warnings.simplefilter("ignore")  # they would be about a stranger's code and values, in the instructor's terminal
             try:
                 self._enter(READING)
-                with guard.memory(READ_MEMORY), guard.processor_seconds(READ_SECONDS):
+                with limits.memory(READ_MEMORY), limits.processor_seconds(READ_SECONDS):
                     data = submission.read()
                     if unit is None:
                         raise Refused(submission.problem or f"there is no unit {submission.unit!r}")
@@ -105,7 +105,7 @@ class Grader:
                     feedback = self._feedback(source, unit, stubs)
             except Refused as error:
                 status, message = "refused", str(error)
-            except guard.OutOfTime:
+            except limits.OutOfTime:
                 status, message = "refused", TOO_LONG
             except Exception as error:
                 status, message = self._fault(error)
@@ -130,7 +130,7 @@ class Grader:
 
     def _fault(self, error: Exception) -> tuple[str, str]:
         """The status and message for what nobody expected: whose fault it is, and what can be done."""
-        if self._phase == READING and (isinstance(error, MemoryError) or guard.is_lack_of_memory(str(error))):
+        if self._phase == READING and (isinstance(error, MemoryError) or limits.is_lack_of_memory(str(error))):
             return "refused", TOO_MUCH
         if isinstance(error, IsolationError):
             return "error", f"not graded, and not the learner's fault: {error}"
@@ -163,9 +163,9 @@ class Grader:
         if self._root is None:
             self._root = Root(third_party, data=data, isolation=self.settings.isolation)
         seconds = self.settings.call_seconds
-        limits = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
+        allowed = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
         read = {name: path for name, path in data.items() if name in preload}
-        return Zygote(preload, third_party, data=read, limits=limits, root=self._root)
+        return Zygote(preload, third_party, data=read, limits=allowed, root=self._root)
 
     def _open(self, unit: Unit, source: str, clock: Clock) -> tuple[Zygote, Session]:
         """A session with `source` loaded, and its zygote. One that turns out to have died is replaced once."""
@@ -187,7 +187,8 @@ class Grader:
         if present:
             self._zygote(unit)
         self._enter(JUDGING)
-        judging = Judging(unit, self.settings.seed, self.settings.seconds, lambda clock: self._open(unit, source, clock))
+        where = getattr(answer, "where", lambda line: "")
+        judging = Judging(unit, self.settings.seed, self.settings.seconds, lambda clock: self._open(unit, source, clock), where)
         cases = {stub: len(suite.of(stub)) for stub in unit.stubs}
         return stub_results(unit.stubs, answer.missing, judging.verdicts(present), cases)
 
@@ -196,9 +197,9 @@ class Grader:
         reason = "its outputs took too long to compare with the solution's"
         try:
             _, session = self._open(unit, "", Clock(self.settings.seconds))
-            with session, guard.memory(READ_MEMORY), guard.processor_seconds(READ_SECONDS):
+            with session, limits.memory(READ_MEMORY), limits.processor_seconds(READ_SECONDS):
                 return re_execute(session, unit, source, stubs, CELL_SECONDS)
-        except (guard.OutOfTime, MemoryError):
+        except (limits.OutOfTime, MemoryError):
             pass
         except Exception as error:
             reason = self._fault(error)[1]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from course.checking.impl import Impl
 from course.checking.load import reference_module
 from course.checking.runner import Case, Verdict, load_suite, run_case
-from course.grading import guard
+from course.grading import limits
 from course.sandbox.client import Clock, Session, SessionError, Zygote
 from course.units.catalogue import Unit
 from course.wire import ImplementationError
@@ -29,14 +29,15 @@ class _Running(NamedTuple):
 
 
 class Judging:
-    """One submission's cases. open_: gives a child with the submission loaded, and the zygote that it comes from.
+    """One submission's cases. open_: gives a child with the submission loaded, and the zygote that it comes from; where: a line of the
+    grafted module as a place in the notebook, empty for one that is given.
 
     After a time-out or a death the next case gets a fresh child, so that one stub cannot take the others' marks with it; the clock of
     the whole submission runs on.
     """
 
-    def __init__(self, unit: Unit, seed: int, seconds: float, open_: Open) -> None:
-        self._unit, self._seed, self._open = unit, seed, open_
+    def __init__(self, unit: Unit, seed: int, seconds: float, open_: Open, where: Callable[[int], str] = lambda line: "") -> None:
+        self._unit, self._seed, self._open, self._where = unit, seed, open_, where
         self._clock = Clock(seconds)
         self._running: _Running | None = None
         self._ended: set[str] = set()  # stubs in whose cases a child has ended
@@ -69,12 +70,12 @@ class Judging:
     def _verdict(self, case: Case, *, again: bool = False) -> Verdict:
         running = self._child()
         try:
-            with guard.memory(JUDGE_MEMORY), guard.processor_seconds(CASE_SECONDS):
+            with limits.memory(JUDGE_MEMORY), limits.processor_seconds(CASE_SECONDS):
                 verdict = run_case(case, Impl(running.session, reference_module(self._unit)), self._seed)
-        except guard.OutOfTime:
+        except limits.OutOfTime:
             self._close()  # in the middle of a message, it may be
             return self._failed(case, TOO_LONG)
-        if verdict.status == "broken" and guard.is_lack_of_memory(verdict.message):
+        if verdict.status == "broken" and limits.is_lack_of_memory(verdict.message):
             return self._failed(case, TOO_MUCH)
         if not running.session.dead:
             return verdict
@@ -91,7 +92,9 @@ class Judging:
             except SessionError as error:
                 raise _UnloadableError(f"{UNLOADABLE}: {error.message}") from None
             except ImplementationError as error:
-                raise _UnloadableError(f"{UNLOADABLE}: {error.kind}{error.said}" if error.kind else error.message) from None
+                place = self._where(error.number)
+                came = f"{error.kind}{error.said}" if error.kind else error.message
+                raise _UnloadableError(f"{UNLOADABLE}: {came}{f' ({place})' if place else ''}") from None
         return self._running
 
     def _close(self) -> None:

@@ -6,13 +6,14 @@ From the first line of the submission on, this process belongs to the learner: w
 import linecache
 import os
 import sys
+import traceback
 import types
 from typing import Any
 
 import torch
 
 from course.sandbox import codec
-from course.wire import Executor, ImplementationError, Target, last_line
+from course.wire import Executor, ImplementationError, Target, is_answer_file, last_line
 
 MODULE = "answer"
 
@@ -37,7 +38,7 @@ def serve(reading: int, writing: int) -> None:
             try:
                 value = served.do(request)
             except BaseException as error:  # SystemExit and KeyboardInterrupt too: a learner's function may raise anything
-                failed = {**describe_error(error), "at": told}
+                failed = {**describe_error(error), "number": line_number(error), "at": told}
         if "id" not in request:
             told += 1
             continue
@@ -46,7 +47,7 @@ def serve(reading: int, writing: int) -> None:
             message = codec.encode(reply)
         except Exception as error:
             text = f"{what_of(request)} returned what cannot be sent: {error}"
-            problem = {"kind": "", "line": "", "message": text, "at": told}
+            problem = {"kind": "", "line": "", "message": text, "number": 0, "at": told}
             message = codec.encode({"id": request["id"], "error": problem})
         failed, told = None, 0
         try:
@@ -141,6 +142,17 @@ def describe_error(error: BaseException) -> dict[str, str]:
         found = (type(error).__name__, first, line)
     clean = (str(part).encode("utf-8", "replace").decode()[:1000] for part in found)
     return dict(zip(("kind", "message", "line"), clean, strict=True))
+
+
+def line_number(error: BaseException) -> int:
+    """The innermost line of the answer's file that an error passed through; 0 if there is none."""
+    try:
+        if isinstance(error, SyntaxError) and is_answer_file(str(error.filename)):
+            return int(error.lineno or 0)
+        lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if is_answer_file(frame.f_code.co_filename)]
+        return lines[-1] if lines else 0
+    except BaseException:
+        return 0
 
 
 class Stream:

@@ -14,7 +14,7 @@ from toy_course import TOY, importable_toy, write_toy
 
 from course.authoring.build import compose, fill, to_json
 from course.grading import grader as grading
-from course.grading import guard, judging, pool
+from course.grading import judging, limits, pool
 from course.grading.grader import JUDGING, READING, STARTING, Grader, Settings
 from course.grading.submissions import Submission
 from course.sandbox.client import Session, probe
@@ -139,6 +139,15 @@ def test_a_value_that_is_dear_to_judge_costs_its_stub_only(unit, grader, tmp_pat
 
 
 @strict
+def test_definitions_that_do_not_load_are_told_with_their_place_in_the_notebook(unit, grader):
+    opened = judging.Judging(
+        unit, 1, 3, lambda clock: grader._open(unit, "x = 1\ny = x[2.5]\n", clock), lambda line: f"cell 4, line {line}"
+    )
+    told = {verdict.public for verdict in opened.verdicts(["total", "Box.grow"])}
+    assert told == {f"{judging.UNLOADABLE}: TypeError; it said: “'int' object is not subscriptable” (cell 4, line 2)"}
+
+
+@strict
 def test_a_zygote_that_dies_is_replaced_and_the_answer_not_blamed(unit, grader, tmp_path, monkeypatch):
     call, killed = Session.call, []
 
@@ -199,10 +208,10 @@ def test_the_limit_of_a_thread_that_gets_no_signals():
 
     def work():
         try:
-            with guard.processor_seconds(0.2):
+            with limits.processor_seconds(0.2):
                 for _ in iter(int, 1):
                     pass
-        except guard.OutOfTime:
+        except limits.OutOfTime:
             found.append("ended")
 
     thread = threading.Thread(target=work)

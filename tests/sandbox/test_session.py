@@ -17,7 +17,7 @@ from course.checking.impl import Impl
 from course.checking.load import reference_module
 from course.checking.runner import load_suite, run
 from course.sandbox import client, host
-from course.sandbox.client import Died, IsolationError, Session, Timeout, Zygote
+from course.sandbox.client import Died, IsolationError, Root, Session, Timeout, Zygote
 from course.sandbox.terms import REQUIRED, Limits
 from course.units.catalogue import find_unit
 from course.units.source import import_closure
@@ -103,6 +103,17 @@ def test_errors_of_the_learner_arrive_as_they_are_here(session):
     with pytest.raises(ImplementationError, match="absent is not defined"):
         session.call(Target("absent"), [], {})
     assert session.call(Target("double"), [1], {}) == 2, "the session ended with an error of the learner"
+
+
+def test_an_error_while_loading_knows_its_line(zygote):
+    for source, line in (
+        ("x = 1\n\ny = nothing\n", 3),
+        ("x = 1\ndef f(:\n", 2),
+        ("def f():\n    return [][1]\nclass A:\n    x = f()\n", 2),
+    ):
+        with pytest.raises(ImplementationError) as caught:
+            zygote.open(source)
+        assert caught.value.number == line, f"{source!r}: {caught.value}, line {caught.value.number}"
 
 
 def test_large_messages_pass_both_ways(session):
@@ -267,6 +278,57 @@ def test_a_killed_zygote_takes_its_children_along(zygote):
             own.open(SOURCE)
         opened.close()
     assert not outliving(before), "processes outlived their zygote"
+
+
+def test_units_share_one_root_and_nothing_of_each_other(zygote):
+    """Zygotes of units are forked on demand and let go one by one; what one has imported or may read, another has not."""
+    before = sandboxed()
+    look = "def look():\n    import reference_impl.helper\n    return reference_impl.helper.VALUE"
+    with Root(["torch.nn"]) as root:
+        alone = sandboxed() - before
+        with Zygote({"reference_impl.helper": "VALUE = 1"}, ["wave"], root=root) as one, Zygote({}, [], root=root) as two:
+            assert len(sandboxed() - before) == len(alone) + 2, "a zygote of a unit is one process"
+            with one.open(look) as mine, two.open(look) as theirs:
+                assert mine.call(Target("look"), [], {}) == 1
+                with pytest.raises(ImplementationError, match="No module named"):
+                    theirs.call(Target("look"), [], {})
+            with Zygote({"reference_impl.helper": "VALUE = 2"}, [], root=root) as three, three.open(look) as other:
+                assert other.call(Target("look"), [], {}) == 2, "the modules of one unit reached another"
+        assert not outliving(before | alone), "a zygote was let go and is still there"
+        assert root.alive and root.answers()
+        with Zygote({}, [], root=root) as again, again.open("def f(): return 3") as opened:
+            assert opened.call(Target("f"), [], {}) == 3
+    assert not outliving(before)
+
+
+def test_a_unit_that_cannot_be_imported_says_so_and_its_root_goes_on(zygote):
+    with pytest.raises(IsolationError, match="ZeroDivisionError"):
+        Zygote({"reference_impl.helper": "1 / 0"}, [], root=zygote.root)
+    with pytest.raises(IsolationError, match="No module named 'nowhere'"):
+        Zygote({}, ["nowhere"], root=zygote.root)
+    with pytest.raises(IsolationError, match="threads are running"):
+        Zygote(
+            {"reference_impl.helper": "import threading\nthreading.Thread(target=threading.Event().wait).start()"},
+            [],
+            root=zygote.root,
+        )
+    with zygote.open("def f(): return 1") as opened:
+        assert opened.call(Target("f"), [], {}) == 1
+
+
+def test_a_killed_zygote_of_a_unit_takes_its_children_along_and_no_others(zygote):
+    before = sandboxed()
+    with Zygote({}, [], root=zygote.root) as own:
+        (process,) = sandboxed() - before
+        opened = own.open("def f():\n    while True: pass", limits=Limits(call_seconds=30))
+        os.kill(int(process), signal.SIGKILL)
+        with pytest.raises(Died, match="the sandbox itself ended"):
+            opened.call(Target("f"), [], {})
+        assert not own.alive and zygote.root.alive, "the wrong one is said to be dead"
+        opened.close()
+    assert not outliving(before), "children outlived the zygote of their unit"
+    with zygote.open("def f(): return 1") as opened:
+        assert opened.call(Target("f"), [], {}) == 1
 
 
 def test_a_killed_grader_leaves_nothing(zygote):
@@ -467,3 +529,10 @@ def write():
                 session.call(Target("read"), names, {})
         with pytest.raises(ImplementationError, match=r"OSError|PermissionError"):
             session.call(Target("write"), [], {})
+        look = "import os\ndef look(): return os.listdir('/data/0/sounds')"
+        with (
+            Zygote({}, [], root=zygote.root) as other,
+            other.open(look) as stranger,
+            pytest.raises(ImplementationError, match="PermissionError"),
+        ):
+            stranger.call(Target("look"), [], {})
