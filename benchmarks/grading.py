@@ -1,6 +1,8 @@
 """How fast strangers' notebooks are graded: ours in strict isolation beside a bare fork, nbval, nbgrader and otter.
 
-    python -m benchmarks.grading [--rounds 5] [--units]
+    python -m benchmarks.grading [--rounds 5]
+    python -m benchmarks.grading --real [--beside CHECKOUT] [--units image/vae,text/gpt]
+    python -m benchmarks.grading --many-units 64 --learners 50
 
 One run, one table. All grade the same right answers to the same three small questions (`benchmarks/toy_course`), two processes at a
 time, in alternating rounds, so that a slower minute falls on all of them.
@@ -14,7 +16,8 @@ time, in alternating rounds, so that a slower minute falls on all of them.
 - nbval, nbgrader and otter execute each notebook in a kernel of its own, without any isolation. Each gets a batch per process, so
   that its own start counts once. They come with `pip install -e '.[benchmarks]'`; without it their rows are left out.
 
-With --units, for each real unit: time per right submission, and the share of it spent outside of the learner's own functions.
+With --real (`benchmarks.real_units`): processor time and memory per right submission of each real unit. With --many-units
+(`benchmarks.many_units`): memory over a course of many units.
 """
 
 import argparse
@@ -35,6 +38,9 @@ from typing import Any
 import nbformat
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.many_units import many_units
+from benchmarks.real_units import real_units
 
 TOY = Path(__file__).resolve().parent / "toy_course"
 UNIT = "toy/three"
@@ -242,59 +248,6 @@ OTHERS: dict[str, tuple[str, Callable[[Path], Callable[[], float]]]] = {
 }
 
 
-# --- real units ----------------------------------------------------------------------------------------------------------
-
-
-def real_units(console: Console) -> None:
-    """Seconds per right submission of every unit, one process, and the share outside of the learner's own functions."""
-    from course.checking.impl import Impl
-    from course.checking.load import reference_module
-    from course.checking.runner import load_suite, run_case
-    from course.grading.grader import Grader, Settings
-    from course.grading.submissions import Submission
-    from course.units.catalogue import exercises
-    from course.wire import Executor
-
-    class Timed(Executor):
-        """Runs the reference, and adds up how long its functions take."""
-
-        spent = 0.0
-
-        def call(self, *args: Any, **kwargs: Any) -> Any:
-            return self._clock(super().call, *args, **kwargs)
-
-        def vjp(self, *args: Any, **kwargs: Any) -> Any:
-            return self._clock(super().vjp, *args, **kwargs)
-
-        def _clock(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return action(*args, **kwargs)
-            finally:
-                self.spent += time.perf_counter() - started
-
-    table = Table("unit", "s per submission", "learner's own (s)", "outside", box=None, header_style="bold")
-    for unit in exercises():
-        module = reference_module(unit)
-        graded, own = [], []
-        with Grader(Settings(seed=0)) as grader:
-            submission = Submission("learner", unit.id, unit.solution)
-            for turn in range(4):
-                started = time.perf_counter()
-                row = grader.grade(submission, unit)
-                seconds = time.perf_counter() - started
-                assert row.status == "passed", row.message
-                executor = Timed(vars(module))
-                for case in load_suite(unit).cases:
-                    run_case(case, Impl(executor, module), 0)
-                if turn:  # the first one starts the sandbox
-                    graded.append(seconds)
-                    own.append(executor.spent)
-        whole, inside = statistics.median(graded), statistics.median(own)
-        table.add_row(unit.id, f"{whole:.2f}", f"{inside:.2f}", f"{max(0.0, 1 - inside / whole):.0%}")
-    console.print(table)
-
-
 # --- the table -----------------------------------------------------------------------------------------------------------
 
 
@@ -302,11 +255,21 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="of every grader")
-    parser.add_argument("--units", action="store_true", help="also measure the real units")
+    parser.add_argument("--real", action="store_true", help="measure the real units instead")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="with --real: an older checkout, measured in turn")
+    parser.add_argument("--units", help="with --real: only these, separated by commas")
+    parser.add_argument("--many-units", type=int, metavar="N", help="measure a course of N small units instead")
+    parser.add_argument("--learners", type=int, default=50, help="with --many-units: submissions for each of them")
     options = parser.parse_args()
     console = Console()
-    if options.units:
-        real_units(console)
+    if options.real:
+        real_units(console, options.beside, options.units.split(",") if options.units else None)
+        return
+    if options.many_units:
+        with tempfile.TemporaryDirectory() as name:
+            write_submission(Path(name) / "right.ipynb")
+            many_units(console, TOY, Path(name) / "right.ipynb", options.many_units, options.learners)
+        return
     os.environ["AIGC_ROOT"] = str(TOY)  # which the processes take for the course, and
     os.environ["PYTHONPATH"] = str(TOY)  # from which they import the unit
     sys.path.insert(0, str(TOY))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.wire import ImplementationError, describe
+from course.wire import EAGER, ImplementationError, describe
 
 T = TypeVar("T")
 
@@ -181,13 +181,16 @@ def assert_between(actual: float, low: float, high: float, *, hint: str = "", wh
 @contextmanager
 def raises(kind: type[Exception] = ValueError, *, hint: str = "") -> Iterator[None]:
     """The implementation must refuse bad input with `kind`, not with another error and not by going on."""
+    at_once = EAGER.set(True)
     try:
         yield
     except ImplementationError as error:
-        if error.kind == kind.__name__:
+        if error.kind == kind.__name__ and not error.late:
             return
         error.hint = hint
         raise
+    finally:
+        EAGER.reset(at_once)
     raise CheckFailure(f"bad input was accepted, expected a {kind.__name__}", hint=hint)
 
 

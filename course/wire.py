@@ -6,6 +6,7 @@ or a mutant, and later in a sandboxed one for a stranger's code. It depends on t
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 PLAIN = (type(None), bool, int, float, str)
 ARRAYS = (np.ndarray, np.generic)
+# Whether calls whose value nobody needs yet must be made at once, since an error is waited for (`course.testing.raises` sets it).
+EAGER: ContextVar[bool] = ContextVar("eager", default=False)
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,15 @@ class Target:
 class ImplementationError(AssertionError):
     """The implementation raised, or is not there. An assertion, since it is the implementation that is wrong, not the test.
 
-    hint: a likely cause, where the test knows one.
+    hint: a likely cause, where the test knows one. late: it is of a call made earlier than the one that brought it up.
+    said: what the answer says of it, in quotes and fit for a report, where the answer is a stranger's. number: the line of the answer's
+    file that it came from, if that is known.
     """
 
     hint = ""
+    late = False
+    said = ""
+    number = 0
 
     def __init__(self, what: str, kind: str, message: str, line: str = "") -> None:
         super().__init__(f"{what} raised {kind}: {message}" if kind else message)
@@ -80,6 +88,23 @@ class Executor:
         """Call it and return its value. Raises ImplementationError if it raises."""
         with torch.enable_grad():
             return self._outward(self._run(target, self._inward(list(args)), self._inward(dict(kwargs))))
+
+    def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], identity: int | None = None) -> Remote:
+        """Call a class and keep what it makes, as number `identity` if one is given. Raises ImplementationError if it raises, or makes
+        plain data."""
+        with torch.enable_grad():
+            made = self._run(target, self._inward(list(args)), self._inward(dict(kwargs)))
+        if type(made) in PLAIN or isinstance(made, Tensor | np.ndarray | np.generic | list | tuple | dict):
+            came = describe(self._outward(made))
+            raise ImplementationError(target.name, "", f"{target.name}(...) gave {came}, expected an object of the class")
+        return self._keep(made, identity)
+
+    def tell(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Call what returns nothing of use: `load_state_dict`, `train`, `eval`. Raises as `call` does."""
+        self.call(target, args, kwargs)
+
+    def settle(self) -> None:
+        """All that was constructed and told has been done, or its error is raised. Here it has."""
 
     def vjp(
         self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], wrt: Sequence[int] | str, cotangent: Any
@@ -201,9 +226,12 @@ class Executor:
             return {str(key): self._outward(item) for key, item in value.items()}
         if isinstance(value, tuple):  # named tuples
             return tuple(self._outward(item) for item in value)
-        identity = len(self._objects) + 1
-        self._objects[identity] = value
-        return Remote(identity, kind.__name__)
+        return self._keep(value)
+
+    def _keep(self, value: Any, identity: int | None = None) -> Remote:
+        number = len(self._objects) + 1 if identity is None else identity
+        self._objects[number] = value
+        return Remote(number, type(value).__name__)
 
 
 def describe(value: Any) -> str:

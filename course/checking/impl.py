@@ -27,10 +27,16 @@ from course.wire import ImplementationError, Named, Remote, Target, describe
 
 
 class Backend(Protocol):
-    """Where calls go: an `Executor` in this process, or a connection to one in a sandbox."""
+    """Where calls go: an `Executor` in this process, or a connection to one in a sandbox.
+
+    `construct` and `tell` may wait until a value is asked for; `settle` makes sure of them.
+    """
 
     def seed(self, seed: int) -> None: ...
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any: ...
+    def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Remote: ...
+    def tell(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None: ...
+    def settle(self) -> None: ...
     def vjp(
         self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], wrt: Sequence[int] | str, cotangent: Any
     ) -> Any: ...
@@ -63,6 +69,10 @@ class Impl:
         """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void."""
         self._backend.seed(seed)
 
+    def settle(self) -> None:
+        """What was asked for is done: an object that cannot be made has raised, though nobody has used it."""
+        self._backend.settle()
+
     def given(self, name: str) -> Named:
         """A function or class of the implementation, to be passed to another of its functions."""
         return Named(name)
@@ -77,12 +87,11 @@ class Impl:
         return gradients[0] if isinstance(wrt, int) else gradients
 
     def _call(self, target: Target, reference: Any, args: Any, kwargs: Any) -> Any:
-        value = self._backend.call(target, _lower(args), _lower(kwargs))
         if inspect.isclass(reference):
-            if not isinstance(value, Remote):
-                raise WrongType(target.name, f"{target.name}(...) gave {describe(value)}, expected an object of the class")
-            return Handle(self, value, reference)  # the class that was called, whatever the object says of its type
-        elif reference is not None:
+            made = self._backend.construct(target, _lower(args), _lower(kwargs))
+            return Handle(self, made, reference)  # the class that was called, whatever the object says of its type
+        value = self._backend.call(target, _lower(args), _lower(kwargs))
+        if reference is not None:
             complaint = check_signature(reference, args, kwargs, value, skip_self=target.object_id is not None)
             if complaint:
                 name = getattr(reference, "__qualname__", target.name)
@@ -112,12 +121,13 @@ class Handle:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
-        reference = getattr(self._class, name, None)
-        if name in ("state_dict", "load_state_dict", "train", "eval"):
-            reference = None  # torch's own, not the unit's
+        target = Target(name, self._remote.id)
+        if name in ("load_state_dict", "train", "eval"):  # torch's own, not the unit's, as is `state_dict`
+            return lambda *args, **kwargs: self._impl._backend.tell(target, _lower(args), _lower(kwargs))
+        reference = None if name == "state_dict" else getattr(self._class, name, None)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._impl._call(Target(name, self._remote.id), reference, args, kwargs)
+            return self._impl._call(target, reference, args, kwargs)
 
         return call
 

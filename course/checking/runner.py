@@ -165,6 +165,7 @@ def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
     given = {"impl": impl, "draw": Draw(stream), **case.arguments}
     try:
         case.function(**{name: given[name] for name in case.parameters})
+        impl.settle()
     except ImplementationError as error:
         if error.kind == "NotImplementedError":
             hole = error.message.partition(":")[0]
@@ -172,7 +173,7 @@ def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
                 if hole in case.stubs:
                     return Verdict(case, "todo", seed, f"{hole} is not written yet", f"{hole} is not written yet")
                 return Verdict(case, "blocked", seed, f"waits for {hole}", f"waits for {hole}")
-        public = f"{error.what} raised {error.kind}" if error.kind else error.message
+        public = f"{error.what} raised {error.kind}{error.said}" if error.kind else error.message
         return Verdict(case, "failed", seed, str(error), public, error.hint, error.line)
     except CheckFailure as error:
         return Verdict(case, "failed", seed, str(error), error.public, error.hint)

@@ -8,50 +8,65 @@ import ast
 import hashlib
 import sys
 import time
-from collections.abc import Iterable
+import traceback
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
-from course.checking.impl import Impl
 from course.checking.load import reference_module
-from course.checking.runner import Verdict, load_suite, run_case, stub_status
+from course.checking.runner import load_suite
+from course.grading import limits
 from course.grading.feedback import re_execute
 from course.grading.journal import Row
+from course.grading.judging import Judging
+from course.grading.results import MESSAGE_LIMIT, stub_results, summary
 from course.grading.submissions import Refused, Submission, safe
-from course.sandbox.client import IsolationError, Session, SessionError, Zygote
+from course.sandbox.client import Clock, IsolationError, Root, Session, Zygote
 from course.sandbox.terms import Limits
 from course.units.catalogue import Unit
 from course.units.notebooks import answer_source, notebook_cells
 from course.units.source import Answer, AnswerError, import_closure
-from course.wire import ImplementationError
 
 CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000
-MESSAGE_LIMIT = 300
 CELL_SECONDS = 60.0  # for a cell of a notebook that is run again; our demos take up to 15
+READ_SECONDS = 10.0  # processor time for reading and grafting; a notebook of ours takes below 0.1
+READ_MEMORY = 1 << 30  # bytes beyond what the worker holds already
+ZYGOTES = 4  # kept per worker: those of the units that were graded last
 NOTEBOOK_PACKAGES = ["IPython.core.interactiveshell", "matplotlib_inline.backend_inline"]
-UNLOADABLE = "the notebook's definitions cannot be loaded"
+READING, STARTING, JUDGING, FEEDBACK = "reading", "starting the sandbox", "judging", "running the notebook again"
+TOO_LONG = "took too long to read: hand in only your own code, without generated or repeated text"
+TOO_MUCH = "took too much memory to read: hand in only your own code, without generated or repeated text"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is graded with. seed: of the questions; seconds: wall clock for one submission, and for one call into it;
-    nbval: whether notebooks are also run again, for feedback."""
+    """What a run is graded with. seed: of the questions; seconds: of the learner's own time for one submission, and for one call into it;
+    nbval: whether notebooks are also run again, for feedback; grace: seconds that a worker may be past any limit before it is ended."""
 
     seed: int
     isolation: str = "strict"
     seconds: float = 120.0
     call_seconds: float = 10.0
     nbval: bool = False
+    grace: float = 30.0
 
 
 class Grader:
-    """Grades submissions one after another; keeps a zygote per unit. A context manager: leaving it ends the zygotes."""
+    """Grades submissions one after another, with one root and the zygotes of a few units. A context manager: leaving it ends them.
 
-    def __init__(self, settings: Settings) -> None:
+    tell: hears which phase begins, of those above.
+    """
+
+    def __init__(self, settings: Settings, tell: Callable[[str], object] = lambda phase: None) -> None:
         self.settings = settings
-        self._zygotes: dict[str, Zygote] = {}
+        self._tell = tell
+        self._phase = READING
+        self._root: Root | None = None
+        self._zygotes: OrderedDict[str, Zygote] = OrderedDict()
 
     def __enter__(self) -> "Grader":
         return self
@@ -64,115 +79,131 @@ class Grader:
         for zygote in self._zygotes.values():
             zygote.close()
         self._zygotes.clear()
+        if self._root is not None:
+            self._root.close()
+            self._root = None
 
     def grade(self, submission: Submission, unit: Unit | None) -> Row:
         """The result of one submission. Never raises for what a submission contains or does."""
         started = time.monotonic()
+        data = b""
         stubs: dict[str, dict[str, str]] = {}
         feedback: list[dict[str, str]] = []
-        data = b""
-        try:
-            data = submission.read()
-            if unit is None:
-                raise Refused(submission.problem or f"there is no unit {submission.unit!r}")
-            source, answer = _answer(data, unit)
-            stubs = self._stubs(source, answer, unit)
-            status, message = _summary(stubs, "; ".join(answer.notes))
-            if self.settings.nbval:
-                feedback = self._feedback(source, unit, stubs)
-        except Refused as error:
-            status, message = "refused", str(error)
-        score = sum(stub["status"] == "passed" for stub in stubs.values())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they would be about a stranger's code and values, in the instructor's terminal
+            try:
+                self._enter(READING)
+                with limits.memory(READ_MEMORY), limits.processor_seconds(READ_SECONDS):
+                    data = submission.read()
+                    if unit is None:
+                        raise Refused(submission.problem or f"there is no unit {submission.unit!r}")
+                    source, answer = _answer(data, unit)
+                stubs = self._stubs(source, answer, unit)
+                status, message = summary(stubs, "; ".join(answer.notes))
+                if self.settings.nbval:
+                    self._enter(FEEDBACK)
+                    feedback = self._feedback(source, unit, stubs)
+            except Refused as error:
+                status, message = "refused", str(error)
+            except limits.OutOfTime:
+                status, message = "refused", TOO_LONG
+            except Exception as error:
+                status, message = self._fault(error)
         return Row(
             key=key_of(submission, data, unit, self.settings),
             learner=submission.learner,
             unit=submission.unit,
-            score=score,
+            score=sum(stub["status"] == "passed" for stub in stubs.values()),
             max_score=len(unit.stubs) if unit else 0,
             status=status,
             message=safe(message, MESSAGE_LIMIT),
-            isolation=self._in_force(unit),
+            isolation=self._root.description if self._root and stubs else f"{self.settings.isolation} (nothing was run)",
             seconds=round(time.monotonic() - started, 3),
             seed=self.settings.seed,
             stubs=stubs,
             feedback=feedback,
         )
 
-    def _in_force(self, unit: Unit | None) -> str:
-        zygote = self._zygotes.get(unit.id) if unit else None
-        return zygote.description if zygote else f"{self.settings.isolation} (nothing was run)"
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._tell(phase)
+
+    def _fault(self, error: Exception) -> tuple[str, str]:
+        """The status and message for what nobody expected: whose fault it is, and what can be done."""
+        if self._phase == READING and (isinstance(error, MemoryError) or limits.is_lack_of_memory(str(error))):
+            return "refused", TOO_MUCH
+        if isinstance(error, IsolationError):
+            return "error", f"not graded, and not the learner's fault: {error}"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+        return "error", f"not graded: the grader failed while {self._phase} ({where}); grade it by hand, and report this as a bug"
 
     def _zygote(self, unit: Unit) -> Zygote:
+        """The unit's zygote, which is now the last that will be let go; in place of one that has died, of whatever, another.
+
+        The first unit's packages are imported in the root, for all units: those of one course need much the same.
+        """
+        if self._root is not None and not self._root.answers():
+            self.close()
+        if unit.id in self._zygotes and not self._zygotes[unit.id].alive:
+            self._zygotes.pop(unit.id).close()
         if unit.id not in self._zygotes:
-            preload, third_party = closure_of(unit)
-            if self.settings.nbval:
-                third_party += NOTEBOOK_PACKAGES
-            seconds = self.settings.call_seconds
-            limits = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
-            data = {name: unit.root / Path(*name.split(".")) for name in preload if name == "reference_impl.data"}
-            self._zygotes[unit.id] = Zygote(preload, third_party, data=data, isolation=self.settings.isolation, limits=limits)
+            self._zygotes[unit.id] = self._start(unit)
+            while len(self._zygotes) > ZYGOTES:
+                self._zygotes.popitem(last=False)[1].close()
+        self._zygotes.move_to_end(unit.id)
         return self._zygotes[unit.id]
 
-    def _open(self, unit: Unit, source: str) -> Session:
-        """A session with `source` loaded. A zygote that has died, of whatever, is replaced once."""
+    def _start(self, unit: Unit) -> Zygote:
+        preload, third_party = closure_of(unit)
+        if self.settings.nbval:
+            third_party += NOTEBOOK_PACKAGES
+        folder = unit.root / "reference_impl" / "data"
+        data = {"reference_impl.data": folder} if folder.is_dir() else {}
+        if self._root is None:
+            self._root = Root(third_party, data=data, isolation=self.settings.isolation)
+        seconds = self.settings.call_seconds
+        allowed = Limits(load_seconds=seconds, call_seconds=seconds, session_seconds=self.settings.seconds)
+        read = {name: path for name, path in data.items() if name in preload}
+        return Zygote(preload, third_party, data=read, limits=allowed, root=self._root)
+
+    def _open(self, unit: Unit, source: str, clock: Clock) -> tuple[Zygote, Session]:
+        """A session with `source` loaded, and its zygote. One that turns out to have died is replaced once."""
         zygote = self._zygote(unit)
         try:
-            return zygote.open(source, label=unit.name)
+            return zygote, zygote.open(source, label=unit.name, clock=clock)
         except IsolationError:
             if zygote.alive:
                 raise
-            zygote.close()
-            del self._zygotes[unit.id]
-            return self._zygote(unit).open(source, label=unit.name)
+        zygote = self._zygote(unit)
+        return zygote, zygote.open(source, label=unit.name, clock=clock)
 
     def _stubs(self, source: str, answer: Answer, unit: Unit) -> dict[str, dict[str, str]]:
-        """The status and message of each stub."""
-        results = {
-            stub: {"status": "missing", "message": f"missing stub {stub}: no top-level definition of it was found"}
-            for stub in answer.missing
-        }
+        """The status, message and share of each stub."""
+        self._enter(STARTING)  # what is slow the first time, and is nobody's time
+        suite = load_suite(unit)
+        reference_module(unit)
         present = [stub for stub in unit.stubs if stub not in answer.missing]
-        verdicts = self._verdicts(source, unit, present)
-        for stub in present:
-            results[stub] = _result(stub, verdicts)
-        return {stub: results[stub] for stub in unit.stubs}
+        if present:
+            self._zygote(unit)
+        self._enter(JUDGING)
+        where = getattr(answer, "where", lambda line: "")
+        judging = Judging(unit, self.settings.seed, self.settings.seconds, lambda clock: self._open(unit, source, clock), where)
+        cases = {stub: len(suite.of(stub)) for stub in unit.stubs}
+        return stub_results(unit.stubs, answer.missing, judging.verdicts(present), cases)
 
     def _feedback(self, source: str, unit: Unit, stubs: dict[str, dict[str, str]]) -> list[dict[str, str]]:
         """The notebook run again, in a process of its own and after the marks are given, so that nothing can reach them."""
-        with self._open(unit, "") as session:
-            return re_execute(session, unit, source, stubs, CELL_SECONDS)
-
-    def _verdicts(self, source: str, unit: Unit, stubs: list[str]) -> list[Verdict]:
-        """All verdicts on `source`. After a time-out or a death the next case gets a fresh process, so that one stub cannot
-        take the others' marks with it; the clock of the whole submission runs on."""
-        suite, reference = load_suite(unit), reference_module(unit)
-        cases = [case for case in suite.cases if set(case.stubs) & set(stubs)]
-        verdicts: list[Verdict] = []
-        deadline = time.monotonic() + self.settings.seconds
-        session: Session | None = None
+        reason = "its outputs took too long to compare with the solution's"
         try:
-            for case in cases:
-                if time.monotonic() > deadline:
-                    message = f"timed out: the whole submission may take {self.settings.seconds:g} s"
-                    verdicts.append(Verdict(case, "failed", self.settings.seed, message, message))
-                    continue
-                if any(v.status == "failed" and set(case.stubs) <= set(v.case.stubs) for v in verdicts):
-                    continue  # one failure decides a stub
-                try:
-                    if session is None:
-                        session = self._open(unit, source)
-                    verdict = run_case(case, Impl(session, reference), self.settings.seed)
-                except (ImplementationError, SessionError) as error:  # the definitions themselves did not load
-                    message = f"{UNLOADABLE}: {error.kind + ': ' if error.kind else ''}{error.message}"
-                    return [Verdict(each, "failed", self.settings.seed, message, message) for each in cases]
-                verdicts.append(verdict)
-                if session is not None and session.dead:
-                    session.close()
-                    session = None
-        finally:
-            if session is not None:
-                session.close()
-        return verdicts
+            _, session = self._open(unit, "", Clock(self.settings.seconds))
+            with session, limits.memory(READ_MEMORY), limits.processor_seconds(READ_SECONDS):
+                return re_execute(session, unit, source, stubs, CELL_SECONDS)
+        except (limits.OutOfTime, MemoryError):
+            pass
+        except Exception as error:
+            reason = self._fault(error)[1]
+        return [{"cell": "", "verdict": "not run", "detail": safe(reason, MESSAGE_LIMIT)}]
 
 
 def _answer(data: bytes, unit: Unit) -> tuple[str, Answer]:
@@ -184,31 +215,6 @@ def _answer(data: bytes, unit: Unit) -> tuple[str, Answer]:
         return answer_source(cells, unit)
     except AnswerError as error:
         raise Refused(str(error)) from None
-
-
-def _result(stub: str, verdicts: list[Verdict]) -> dict[str, str]:
-    """One stub: its status, and of the first case that did not pass what may be told without giving a value away."""
-    status = stub_status(verdicts, stub)
-    own = [v for v in verdicts if stub in v.case.stubs and v.status != "passed"]
-    first = next((v for v in own if v.status == status or (status, v.status) == ("failed", "broken")), None)
-    if first is None:
-        return {"status": status, "message": ""}
-    if status in ("todo", "blocked"):
-        return {"status": status, "message": safe(first.public, MESSAGE_LIMIT)}
-    if first.public.startswith(UNLOADABLE):
-        return {"status": status, "message": safe(first.public, MESSAGE_LIMIT)}
-    hint = f" (likely cause: {first.hint})" if first.hint else ""
-    return {"status": status, "message": safe(f"{first.case.title}: {first.public}{hint}", MESSAGE_LIMIT)}
-
-
-def _summary(stubs: dict[str, dict[str, str]], note: str) -> tuple[str, str]:
-    """The status and the one line of a whole submission."""
-    passed = sum(stub["status"] == "passed" for stub in stubs.values())
-    status = "passed" if passed == len(stubs) else "partial" if passed else "failed"
-    short = {name: stub for name, stub in stubs.items() if stub["status"] != "passed"}
-    order = sorted(short, key=lambda name: short[name]["status"] in ("todo", "blocked"))  # what is wrong before what is missing
-    first = next((f"{name}: {short[name]['message']}" for name in order), "")
-    return status, "; ".join(part for part in (first, note) if part)
 
 
 def key_of(submission: Submission, data: bytes, unit: Unit | None, settings: Settings) -> str:

@@ -8,18 +8,32 @@ from typing import Any
 
 
 def import_all(config: dict[str, Any]) -> None:
-    """Import the third-party modules and the unit's import closure. Raises what an import raises."""
+    """Import the worker and the third-party modules, with all that Python and torch set up at first use. Raises what an import raises."""
     sys.path.extend(path for path in config["sys_path"] if path not in sys.path)
     sys.dont_write_bytecode = True
-    for name in ("course.sandbox.worker", *config["third_party"], *config["preload"]):
+    for name in ("course.sandbox.worker", *config["third_party"]):
         importlib.import_module(name)
     import torch
 
     torch.manual_seed(0)  # brings in what it needs now, once, instead of in every child
     torch.ones(1).half().float()  # asks what processor this is, which a child cannot see
     sys.modules["course.sandbox.worker"].rehearse()
+    keep()
+
+
+def import_unit(config: dict[str, Any], importer: Any) -> None:
+    """Import what one unit needs besides: its sources, which `importer` is given, and other third-party modules."""
+    importer.modules |= config["modules"]
+    importer.folders |= config["folders"]
+    for name in (*config["third_party"], *config["modules"]):
+        importlib.import_module(name)
+    keep()
+
+
+def keep() -> None:
+    """What is in memory now stays: a collection in a child would write to every page that it shares with us."""
     gc.collect()
-    gc.freeze()  # a collection in a child would write to every page it shares with us
+    gc.freeze()
 
 
 def serve_alone(config: dict[str, Any], importer: Any) -> None:
@@ -33,6 +47,7 @@ def serve_alone(config: dict[str, Any], importer: Any) -> None:
         for descriptor in (reading, writing):
             msvcrt.setmode(descriptor, os.O_BINARY)
     import_all(config)
+    import_unit(config, importer)
     from course.sandbox import codec, worker
 
     worker.write_all(writing, codec.encode({"id": 0, "ok": "ready"}))

@@ -1,11 +1,11 @@
-"""The wire between the grader and a sandbox: length-prefixed messages of JSON and one safetensors blob.
+"""The wire between the grader and a sandbox: length-prefixed messages of JSON, and the bytes of tensors behind it.
 
 A message is one value: None, bool, int (64 bits), float, str, list, tuple, dict with string keys, a tensor, a NumPy array, a `Remote` or
 a `Named`. Both sides use this file; on the trusted side it reads bytes that an attacker wrote. So decoding believes nothing: every count is
 capped before memory is spent on it, every number is checked, and whatever is odd raises `WireError`. Nothing is ever unpickled or evaluated.
 
-The blob has the safetensors layout. It is read here, not by the library, because the library is laxer than an attacker deserves (a boolean
-tensor holding the byte 2 is at once true and false), and because the sandbox should hold as little as can be.
+In JSON a plain scalar stands for itself, and all else is an array that begins with its kind; there are no objects. A tensor says its dtype
+and shape, and takes the next bytes of the blob: so each byte belongs to one tensor, whatever a message says.
 """
 
 import json
@@ -23,7 +23,6 @@ from course.wire import Named, Remote
 
 MAX_MESSAGE = 64 << 20  # bytes of one message, JSON and blob together
 MAX_JSON = 4 << 20
-MAX_BLOB_HEADER = 1 << 20
 MAX_STRING = 1 << 20
 MAX_NAME = 256  # of a class or function
 MAX_DEPTH = 32
@@ -58,6 +57,8 @@ NUMPY_CODES = {np.dtype(name): code for name, code in (
 )}  # fmt: skip
 FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 LOW, HIGH = -(2**63), 2**63 - 1
+LIST, TUPLE, DICT, FLOAT, TENSOR, COMPLEX, ARRAY, REMOTE, NAMED = "ltdfxcarn"  # kinds
+NUMPY_DTYPES = {DTYPES[code] for code in NUMPY_CODES.values()}
 
 
 class WireError(Exception):
@@ -66,12 +67,12 @@ class WireError(Exception):
 
 def encode(value: Any) -> bytes:
     """The message of `value`, with its length in front. Raises WireError if the wire does not carry such a value."""
-    tensors: list[tuple[str, tuple[int, ...], bytes]] = []
+    tensors: list[bytes] = []
     body = json.dumps(_pack(value, tensors, 0), allow_nan=False, separators=(",", ":")).encode()
-    blob = _write_blob(tensors) if tensors else b""
-    if len(body) > MAX_JSON or len(tensors) > MAX_TENSORS or HEADER.size + len(body) + len(blob) > MAX_MESSAGE:
-        raise WireError(f"a message of {len(body) + len(blob)} bytes and {len(tensors)} tensors is more than the wire carries")
-    return HEADER.pack(len(body), len(blob)) + body + blob
+    blob = sum(map(len, tensors))
+    if len(body) > MAX_JSON or len(tensors) > MAX_TENSORS or HEADER.size + len(body) + blob > MAX_MESSAGE:
+        raise WireError(f"a message of {len(body) + blob} bytes and {len(tensors)} tensors is more than the wire carries")
+    return b"".join([HEADER.pack(len(body), blob), body, *tensors])
 
 
 def decode(message: bytes | bytearray) -> Any:
@@ -84,8 +85,10 @@ def decode(message: bytes | bytearray) -> Any:
     view = memoryview(message)[HEADER.size :]
     length = HEADER.unpack(message[: HEADER.size])[0]
     try:
-        parsed = _parse_json(bytes(view[:length]))
-        return _unpack(parsed, _Blob(view[length:]))
+        reader = _Reader(view[length:])
+        value = reader.value(_parse_json(bytes(view[:length])), 0)
+        reader.finish()
+        return value
     except (RecursionError, MemoryError):
         raise WireError("the message is nested too deeply or too large") from None
 
@@ -107,10 +110,8 @@ def read_message(read: Callable[[int], bytes | bytearray]) -> Any:
 # Encoding
 
 
-def _pack(value: Any, tensors: list[tuple[str, tuple[int, ...], bytes]], depth: int) -> Any:
-    """JSON of a value. Plain scalars stand for themselves; all else is an object with one key, its kind."""
-    if depth > MAX_DEPTH:
-        raise WireError(f"values nested deeper than {MAX_DEPTH} are not carried")
+def _pack(value: Any, tensors: list[bytes], depth: int) -> Any:
+    """What stands in JSON for a value; the bytes of tensors are put behind the others."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -119,36 +120,55 @@ def _pack(value: Any, tensors: list[tuple[str, tuple[int, ...], bytes]], depth: 
             raise WireError("integers beyond 64 bits are not carried")
         return value
     if kind is float:
-        return value if math.isfinite(value) else {"float": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
+        return value if math.isfinite(value) else [FLOAT, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"]
     if kind is str:
         return _clean(value, MAX_STRING)
+    if depth >= MAX_DEPTH:
+        raise WireError(f"values nested deeper than {MAX_DEPTH} are not carried")
     if kind in (list, tuple):
-        return {kind.__name__: [_pack(item, tensors, depth + 1) for item in _few(value)]}
+        return [LIST if kind is list else TUPLE, *[_pack(item, tensors, depth + 1) for item in _few(value)]]
     if kind is dict:
-        if any(type(key) is not str for key in value):
-            raise WireError("a dict is carried only with strings as keys")
-        return {"dict": [[_clean(key, MAX_STRING), _pack(item, tensors, depth + 1)] for key, item in _few(value).items()]}
-    if isinstance(value, Tensor) and value.dtype is torch.complex128 and value.layout is torch.strided:
-        # safetensors has no such dtype: it goes as pairs of F64
-        return {"complex": _pack(torch.view_as_real(value.detach().as_subclass(Tensor).resolve_conj()), tensors, depth)["tensor"]}
+        packed: list[Any] = [DICT]
+        for key, item in _few(value).items():
+            if type(key) is not str:
+                raise WireError("a dict is carried only with strings as keys")
+            packed += (_clean(key, MAX_STRING), _pack(item, tensors, depth + 1))
+        return packed
     if isinstance(value, Tensor):
-        if value.layout is not torch.strided or value.dtype not in CODES or value.ndim > MAX_DIMS:
-            raise WireError(f"a tensor of {str(value.dtype).removeprefix('torch.')} and {value.ndim} axes is not carried")
-        plain = value.detach().as_subclass(Tensor).resolve_conj().resolve_neg().to("cpu").contiguous()
-        data = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
-        tensors.append((CODES[value.dtype], tuple(plain.shape), data))
-        return {"tensor": len(tensors) - 1}
+        return _pack_tensor(value, tensors)
     if isinstance(value, np.ndarray):
         code = NUMPY_CODES.get(value.dtype.newbyteorder("="))
         if code is None or value.ndim > MAX_DIMS:
             raise WireError("an array of this dtype is not carried")
-        tensors.append((code, value.shape, value.astype(value.dtype.newbyteorder("<"), order="C", copy=False).tobytes()))
-        return {"array": len(tensors) - 1}
+        _put(value.astype(value.dtype.newbyteorder("<"), copy=False), tensors)
+        return [ARRAY, code, list(value.shape)]
     if kind is Remote:
-        return {"remote": [value.id, _clean(value.type_name, MAX_NAME)]}
+        return [REMOTE, value.id, _clean(value.type_name, MAX_NAME)]
     if kind is Named:
-        return {"named": _clean(value.name, MAX_NAME)}
+        return [NAMED, _clean(value.name, MAX_NAME)]
     raise WireError(f"a value of type {kind.__name__[:64]} is not carried")
+
+
+def _pack_tensor(value: Tensor, tensors: list[bytes]) -> list[Any]:
+    """A tensor's kind, dtype and shape; its bytes go to the others."""
+    dtype = value.dtype
+    code = "C128" if dtype is torch.complex128 else CODES.get(dtype)
+    if value.layout is not torch.strided or code is None or value.ndim > MAX_DIMS:
+        raise WireError(f"a tensor of {str(dtype).removeprefix('torch.')} and {value.ndim} axes is not carried")
+    plain = value.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
+    if plain.device.type != "cpu":
+        plain = plain.to("cpu")
+    if dtype not in NUMPY_DTYPES and dtype is not torch.complex128:
+        plain = plain.contiguous().view(torch.uint8) if plain.ndim else plain.reshape(1).view(torch.uint8)
+    _put(plain.numpy(), tensors)
+    shape = list(value.shape)
+    return [COMPLEX, shape] if code == "C128" else [TENSOR, code, shape]
+
+
+def _put(array: np.ndarray, tensors: list[bytes]) -> None:
+    if array.nbytes > MAX_MESSAGE:  # said before a view of many repetitions is written out
+        raise WireError(f"a message of {array.nbytes} bytes and 1 tensors is more than the wire carries")
+    tensors.append(array.tobytes())
 
 
 def _few(value: Any) -> Any:
@@ -165,72 +185,38 @@ def _clean(text: str, limit: int) -> str:
     return text
 
 
-def _write_blob(tensors: list[tuple[str, tuple[int, ...], bytes]]) -> bytes:
-    header, start = {}, 0
-    for number, (code, shape, data) in enumerate(tensors):
-        header[str(number)] = {"dtype": code, "shape": list(shape), "data_offsets": [start, start + len(data)]}
-        start += len(data)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([struct.pack("<Q", len(text)), text, *(data for _, _, data in tensors)])
-
-
 # Decoding
 
 
 def _parse_json(raw: bytes) -> Any:
-    """Strict JSON: UTF-8, no NaN, no repeated keys, no huge numbers, no lone surrogates, no nesting beyond what a value can need."""
+    """Strict JSON: UTF-8, no NaN, no objects, no lone surrogates, no nesting beyond what a value can need."""
     _survey(raw)
     try:
-        parsed = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_refuse, parse_constant=_refuse)
     except UnicodeDecodeError:
         raise WireError("the message is not UTF-8") from None
-    except ValueError:
+    except ValueError:  # or an integer of thousands of digits
         raise WireError("the message is not JSON") from None
-    return parsed
 
 
 def _survey(raw: bytes) -> None:
     """Refuse what nests or counts beyond any value of ours, before a parser recurses into it or spends memory on it."""
+    most_deep, most_values = 2 * MAX_DEPTH + 4, 4 * MAX_NODES
+    if raw.count(b"[") + raw.count(b"{") <= most_deep and len(raw) <= most_values:
+        return  # it cannot, even if no bracket is part of a string
     # A string that never closes is taken to the end, so that this is one pass whatever the quotes.
     bare = re.sub(rb'"(?:[^"\\]++|\\.)*+"?', b"", raw, flags=re.DOTALL)
-    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > 4 * MAX_NODES:
+    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > most_values:
         raise WireError("the message has too many values")
     depth = 0
     for mark in re.findall(rb"[\[\]{}]", bare):
         depth += 1 if mark in b"[{" else -1
-        if depth > 4 * MAX_DEPTH + 4:
+        if depth > most_deep:
             raise WireError("the message is nested too deeply")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise WireError("the message repeats a key")
-    return found
-
-
-def _refuse_constant(_: str) -> Any:
-    raise WireError("the message spells a number in a way that JSON does not have")
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20 or not LOW <= int(digits) <= HIGH:
-        raise WireError("the message has an integer beyond 64 bits")
-    return int(digits)
-
-
-def _float(digits: str) -> float:
-    value = float(digits) if len(digits) <= 400 else math.inf
-    if not math.isfinite(value):
-        raise WireError("the message has a number beyond 64 bits")
-    return value
+def _refuse(_: Any) -> Any:
+    raise WireError("the message has an object, or a number that JSON does not have")
 
 
 def _string(value: Any, limit: int) -> str:
@@ -241,114 +227,98 @@ def _string(value: Any, limit: int) -> str:
     return value
 
 
-class _Blob:
-    """The tensors of a message, each to be claimed exactly once."""
+class _Reader:
+    """Makes the values of one message. blob: the bytes of its tensors, of which each is used once."""
 
-    def __init__(self, data: memoryview) -> None:
-        self._tensors: list[Tensor] = []
-        self._claimed: set[int] = set()
-        self.nodes = 0
-        if not len(data):
-            return
-        if len(data) < 8:
-            raise WireError("the tensors are cut short")
-        (length,) = struct.unpack("<Q", data[:8])
-        if length > min(MAX_BLOB_HEADER, len(data) - 8):
-            raise WireError("the tensors' header is longer than is allowed")
-        header, body = _parse_json(bytes(data[8 : 8 + length])), data[8 + length :]
-        if type(header) is not dict or len(header) > MAX_TENSORS or list(header) != [str(i) for i in range(len(header))]:
-            raise WireError("the tensors' header is malformed")
-        end = 0
-        for entry in header.values():
-            tensor, end = _read_tensor(entry, body, end)
-            self._tensors.append(tensor)
-        if end != len(body):
-            raise WireError("bytes follow the tensors")
-
-    def claim(self, number: Any) -> Tensor:
-        if type(number) is not int or not 0 <= number < len(self._tensors) or number in self._claimed:
-            raise WireError("the message names a tensor that is not there, or names one twice")
-        self._claimed.add(number)
-        return self._tensors[number]
+    def __init__(self, blob: memoryview) -> None:
+        self._blob, self._at, self._nodes, self._tensors = blob, 0, 0, 0
 
     def finish(self) -> None:
-        if len(self._claimed) != len(self._tensors):
-            raise WireError("the message holds tensors that nothing names")
+        if self._at != len(self._blob):
+            raise WireError("bytes follow the tensors")
 
+    def value(self, item: Any, depth: int) -> Any:
+        self._nodes += 1
+        if self._nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise WireError("the message has too many values, or nests them too deeply")
+        kind = type(item)
+        if item is None or kind is bool:
+            return item
+        if kind is int:
+            if not LOW <= item <= HIGH:
+                raise WireError("the message has an integer beyond 64 bits")
+            return item
+        if kind is float:
+            if not math.isfinite(item):
+                raise WireError("the message has a number beyond 64 bits")
+            return item
+        if kind is str:
+            return _string(item, MAX_STRING)
+        if not item or type(item[0]) is not str:
+            raise WireError("the message has a value of no known kind")
+        return self._compound(item[0], item, depth)
 
-def _read_tensor(entry: Any, body: memoryview, start: int) -> tuple[Tensor, int]:
-    """The tensor of a header's entry, whose bytes must begin at `start`, and where they end."""
-    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise WireError("a tensor's header is malformed")
-    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if type(code) is not str or code not in DTYPES:
-        raise WireError("a tensor has an unknown dtype")
-    if type(shape) is not list or len(shape) > MAX_DIMS or any(type(n) is not int or not 0 <= n <= MAX_MESSAGE for n in shape):
-        raise WireError("a tensor has an impossible shape")
-    dtype = DTYPES[code]
-    size = math.prod(shape) * dtype.itemsize
-    # torch multiplies the sizes of an empty tensor too when it makes strides: keep that from overflowing.
-    if size > len(body) - start or math.prod(n or 1 for n in shape) > 2**40:
-        raise WireError("a tensor's shape asks for more bytes than came")
-    if type(offsets) is not list or [type(n) for n in offsets] != [int, int] or offsets != [start, start + size]:
-        raise WireError("a tensor's offsets do not fit its shape")
-    if not size:
-        return torch.empty(shape, dtype=dtype), start
-    raw = torch.frombuffer(bytearray(body[start : start + size]), dtype=torch.uint8)
-    if dtype is torch.bool and int(raw.max()) > 1:
-        raise WireError("a boolean tensor holds bytes that are neither true nor false")
-    return raw.view(dtype).reshape(shape), start + size
-
-
-def _unpack(parsed: Any, blob: _Blob) -> Any:
-    value = _value(parsed, blob, 0)
-    blob.finish()
-    return value
-
-
-def _value(item: Any, blob: _Blob, depth: int) -> Any:
-    blob.nodes += 1
-    if blob.nodes > MAX_NODES or depth > MAX_DEPTH:
-        raise WireError("the message has too many values, or nests them too deeply")
-    if item is None or type(item) in (bool, int, float):
-        return item
-    if type(item) is str:
-        return _string(item, MAX_STRING)
-    if type(item) is not dict or len(item) != 1:
+    def _compound(self, kind: str, item: list[Any], depth: int) -> Any:
+        size = len(item)
+        if size > 1 + MAX_ITEMS * (2 if kind == DICT else 1):
+            raise WireError("a value has too many items")
+        if kind == LIST:
+            return [self.value(part, depth + 1) for part in item[1:]]
+        if kind == TUPLE:
+            return tuple(self.value(part, depth + 1) for part in item[1:])
+        if kind == DICT and size % 2:
+            found: dict[str, Any] = {}
+            for key, part in zip(item[1::2], item[2::2], strict=True):
+                if _string(key, MAX_STRING) in found:
+                    raise WireError("a dict repeats a key")
+                found[key] = self.value(part, depth + 1)
+            return found
+        if kind == TENSOR and size == 3:
+            return self._tensor(item[1], item[2])
+        if kind == ARRAY and size == 3:
+            tensor = self._tensor(item[1], item[2])
+            if tensor.dtype not in NUMPY_DTYPES:
+                raise WireError("an array has a dtype that NumPy does not know")
+            return tensor.numpy()
+        if kind == FLOAT and size == 2 and type(item[1]) is str and item[1] in FLOATS:
+            return FLOATS[item[1]]
+        if kind == COMPLEX and size == 2 and type(item[1]) is list:
+            return torch.view_as_complex(self._tensor("F64", [*item[1], 2]))
+        if kind == REMOTE and size == 3 and type(item[1]) is int and 0 <= item[1] <= HIGH:
+            return Remote(item[1], name(_string(item[2], MAX_NAME), "object"))
+        if kind == NAMED and size == 2:
+            return Named(_string(item[1], MAX_NAME))
         raise WireError("the message has a value of no known kind")
-    ((kind, content),) = item.items()
-    if kind == "float" and type(content) is str and content in FLOATS:
-        return FLOATS[content]
-    if kind in ("list", "tuple", "dict") and (type(content) is not list or len(content) > MAX_ITEMS):
-        raise WireError(f"a {kind} is malformed or has too many items")
-    if kind == "list":
-        return [_value(part, blob, depth + 1) for part in content]
-    if kind == "tuple":
-        return tuple(_value(part, blob, depth + 1) for part in content)
-    if kind == "dict":
-        found: dict[str, Any] = {}
-        for pair in content:
-            if type(pair) is not list or len(pair) != 2 or _string(pair[0], MAX_STRING) in found:
-                raise WireError("a dict is malformed or repeats a key")
-            found[pair[0]] = _value(pair[1], blob, depth + 1)
-        return found
-    if kind == "tensor":
-        return blob.claim(content)
-    if kind == "complex":
-        pairs = blob.claim(content)
-        if pairs.dtype is not torch.float64 or pairs.ndim < 1 or pairs.shape[-1] != 2:
-            raise WireError("a complex tensor is malformed")
-        return torch.view_as_complex(pairs)
-    if kind == "array":
-        tensor = blob.claim(content)
-        if tensor.dtype not in NUMPY_DTYPES:
-            raise WireError("an array has a dtype that NumPy does not know")
-        return tensor.numpy()
-    if kind == "remote" and type(content) is list and len(content) == 2 and type(content[0]) is int and content[0] >= 0:
-        return Remote(content[0], _string(content[1], MAX_NAME))
-    if kind == "named":
-        return Named(_string(content, MAX_NAME))
-    raise WireError("the message has a value of no known kind")
+
+    def _tensor(self, code: Any, shape: Any) -> Tensor:
+        """The tensor whose bytes begin where the last one's ended."""
+        if type(code) is not str or code not in DTYPES:
+            raise WireError("a tensor has an unknown dtype")
+        if type(shape) is not list or len(shape) > MAX_DIMS + 1:
+            raise WireError("a tensor has an impossible shape")
+        dtype = DTYPES[code]
+        size = room = dtype.itemsize
+        for n in shape:
+            if type(n) is not int or not 0 <= n <= MAX_MESSAGE:
+                raise WireError("a tensor has an impossible shape")
+            size *= n
+            room *= n or 1
+        self._tensors += 1
+        start, end = self._at, self._at + size
+        # torch multiplies the sizes of an empty tensor too when it makes strides: keep that from overflowing.
+        if self._tensors > MAX_TENSORS or end > len(self._blob) or room > 2**40:
+            raise WireError("a tensor's shape asks for more bytes than came")
+        if start == end:
+            return torch.empty(shape, dtype=dtype)
+        self._at = end
+        raw = bytearray(self._blob[start:end])
+        if dtype is torch.bool and raw.translate(None, b"\0\1"):
+            raise WireError("a boolean tensor holds bytes that are neither true nor false")
+        return torch.frombuffer(raw, dtype=dtype).reshape(shape)
 
 
-NUMPY_DTYPES = {DTYPES[code] for code in NUMPY_CODES.values()}
+def name(text: str, instead: str) -> str:
+    """`text` if it is fit for a report: a name of Python of at most 60 characters, its digits only if there are few; else `instead`."""
+    if len(text) > 60 or not text.isidentifier():
+        return instead
+    return text if sum(map(str.isnumeric, text)) <= 2 else "".join("_" if c.isnumeric() else c for c in text)

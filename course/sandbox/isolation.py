@@ -1,9 +1,9 @@
 """The layers that keep a stranger's code in, on Linux, with nothing but system calls.
 
-Set up once, by the zygote (`enter`), before it imports anything of weight:
+Set up once, by the root of all zygotes (`enter`), before it imports anything of weight:
     user      its own user namespace, as a real non-root uid (root first becomes a uid of nobody)
     root      a fresh read-only root that holds libraries and nothing else: no home, no checkout, no /etc, no /proc, no /sys
-    pid       its own process tree; when the zygote dies, all of it dies
+    pid       its own process tree; when the root dies, all of it dies (and with the zygote of a unit all that was forked from it)
     network   no interface, not even loopback
     ipc, uts, mount
 Set up by every child (`confine`), after the fork and before it reads a byte of a submission:
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from course.sandbox import seccomp
-from course.sandbox.terms import NOT_USED, REQUIRED, LayerError, Limits
+from course.sandbox.terms import ABORTED, NOT_USED, REQUIRED, LayerError, Limits
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 WRITABLE = ("/tmp", "/dev/shm")
@@ -104,9 +104,9 @@ def mount(kind: str, target: str, flags: int, options: str = "") -> None:
 # The zygote's part
 
 
-def enter(paths: list[list[str]], masks: list[str], folder: int) -> tuple[int, int]:
-    """Move this process into the sandbox; it goes on in a child, as the first process of its tree. Returns two descriptors: of its own
-    pid namespace, for `fork_apart`, and of its own status, for `usage`.
+def enter(paths: list[list[str]], masks: list[str], folder: int) -> int:
+    """Move this process into the sandbox; it goes on in a child, as the first process of its tree. Returns a descriptor of /proc, for
+    `own_namespace`, which no child of a submission may have.
 
     paths: what of the disk stays visible, read-only, and under which name. masks: folders (by these names) that are hidden.
     Raises LayerError.
@@ -145,11 +145,16 @@ def enter(paths: list[list[str]], masks: list[str], folder: int) -> tuple[int, i
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getpid() != 1:
             raise OSError("this is not the first process of its namespace")
-        own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-        status = os.open("self/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    os.close(proc)
     with layer("seccomp"):
         seccomp.prepare()  # kept for the children
+    return proc
+
+
+def own_namespace(proc: int) -> tuple[int, int]:
+    """Two descriptors of this process: of its own pid namespace, for `fork_apart`, and of its own status, for `usage`. Raises LayerError."""
+    with layer("pid"):
+        own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        status = os.open("self/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     return own, status
 
 
@@ -297,6 +302,8 @@ def confine(limits: Limits, in_use: int, paths: list[str]) -> None:
     with layer("no_new_privs"):
         prctl(PR_SET_NO_NEW_PRIVS, 1)
     restrict_files([*paths, *DEVICES[1:]], [*WRITABLE, DEVICES[0]])
+    # abort() would raise a signal that the first process of a namespace does not get, and then fault: it ends with its number instead.
+    _libc.signal(ctypes.c_int(ABORTED), ctypes.cast(_libc._exit, ctypes.c_void_p))
     with layer("seccomp"):
         seccomp.install(seccomp.prepare())
 

@@ -7,6 +7,8 @@ REQUIRED = (
 )  # fmt: skip
 NOT_USED = {"cgroup": "not used: memory is held by RLIMIT_AS and the sizes of /tmp and /dev/shm, threads by RLIMIT_NPROC"}
 
+ABORTED = 6  # exit code of a child whose code calls abort(): the kernel keeps such signals from the first process of a namespace
+
 
 class LayerError(Exception):
     """A layer could not be set up."""
@@ -18,7 +20,7 @@ class LayerError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one submission may use. Seconds are of wall clock; the trusted side enforces them and kills."""
+    """What one submission may use. Seconds are of wall clock while an answer is waited for; the trusted side counts them and kills."""
 
     load_seconds: float = 10.0
     call_seconds: float = 10.0

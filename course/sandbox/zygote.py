@@ -1,7 +1,8 @@
-"""The process that submissions are forked from: confined, single-threaded, libraries imported, no secret in its memory.
+"""The processes that submissions are forked from: confined, single-threaded, libraries imported, no secret in their memory.
 
-It talks to the trusted side in JSON over a socket of which no child has an end, and never runs or reads anything of a submission: a child
-gets its two pipes, confines itself, and only then is sent the source.
+There is one *root*, which has imported torch and nothing of a unit. From it a zygote is forked for each unit, which imports what that unit
+needs and shares the rest; from that a child for each submission. Both talk to the trusted side in JSON over a socket of which no child has
+an end, and never run or read anything of a submission: a child gets its two pipes, confines itself, and only then is sent the source.
 """
 
 import json
@@ -13,37 +14,39 @@ import sys
 from typing import Any, NoReturn
 
 from course.sandbox import isolation as layers  # and nothing yet that brings torch: that comes when this process is confined
-from course.sandbox.alone import import_all
+from course.sandbox.alone import import_all, import_unit
 from course.sandbox.terms import LayerError, Limits
 
 WIRE_IN, WIRE_OUT = 3, 4
 
 
 def main(config: dict[str, Any], importer: Any) -> None:
-    """Confine, import, then fork on request until the trusted side hangs up.
+    """The root: confine, import, then fork a zygote for each unit that is asked for, until the trusted side hangs up.
 
     config: `control` (descriptor of the socket), `strict`, `paths`, `masks`, and what `import_all` takes.
     """
     control = socket.socket(fileno=config["control"])
     control.setblocking(True)
-    strict = bool(config["strict"])
+    proc = -1
     try:
-        if strict:
-            own, status = layers.enter(config["paths"], config["masks"], 256 << 20)
-        else:
-            own, status = -1, os.open("/proc/self/status", os.O_RDONLY) if os.path.exists("/proc/self/status") else -1
+        if config["strict"]:
+            proc = layers.enter(config["paths"], config["masks"], 256 << 20)
+        elif os.path.exists("/proc/self/status"):
+            proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         import_all(config)
-        memory, threads = layers.usage(status) if status >= 0 else (1 << 50, 1)
-        if threads != 1:
-            raise RuntimeError(f"{threads} threads are running after the imports; a fork would tear them apart")
-    except LayerError as error:
-        _say(control, {"failed": {"layer": error.layer, "reason": error.reason}})
-        os._exit(71)
+        root = _Root(control, bool(config["strict"]), proc, importer)
     except BaseException as error:
-        _say(control, {"failed": {"layer": "", "reason": f"{type(error).__name__}: {error}"[:500]}})
-        os._exit(72)
+        _give_up(control, error)
     _say(control, {"ready": True})
-    _Zygote(control, config, strict, own, memory).run()
+    root.run()
+
+
+def _give_up(control: socket.socket, error: BaseException) -> NoReturn:
+    layer, reason = (
+        (error.layer, error.reason) if isinstance(error, LayerError) else ("", f"{type(error).__name__}: {error}"[:500])
+    )
+    _say(control, {"failed": {"layer": layer, "reason": reason}})
+    os._exit(71)
 
 
 def _say(control: socket.socket, message: dict[str, Any]) -> None:
@@ -51,13 +54,20 @@ def _say(control: socket.socket, message: dict[str, Any]) -> None:
 
 
 class _Zygote:
-    def __init__(self, control: socket.socket, config: dict[str, Any], strict: bool, own: int, memory: int) -> None:
-        self._control, self._strict, self._own, self._memory = control, strict, own, memory
-        self._places = [place for _, place in config["paths"]]
+    """Forks on request, and says when a child has ended. proc: a descriptor of /proc, -1 where there is none."""
+
+    def __init__(self, control: socket.socket, strict: bool, proc: int) -> None:
+        self._control, self._strict, self._proc = control, strict, proc
+        self._own, self._memory = -1, 1 << 50
         self._children: dict[int, tuple[int, int]] = {}  # serial -> process, descriptor of the process
+        if proc >= 0:
+            self._own, status = layers.own_namespace(proc)
+            self._memory, threads = layers.usage(status)
+            if threads != 1:
+                raise RuntimeError(f"{threads} threads are running after the imports; a fork would tear them apart")
 
     def run(self) -> NoReturn:
-        """Serve until the trusted side is gone; then everything in this tree of processes goes."""
+        """Serve until the trusted side is gone; then everything that was forked from here goes."""
         waiting = select.poll()
         waiting.register(self._control, select.POLLIN)
         while True:
@@ -80,7 +90,7 @@ class _Zygote:
             if request["op"] == "kill":
                 self._kill(request["serial"])
             else:
-                process = self._fork(descriptors, Limits(**request["limits"]))
+                process = self._fork(descriptors, request)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 if process < 0:
@@ -100,7 +110,7 @@ class _Zygote:
                 pass  # it had not become a group yet
             os.kill(process, signal.SIGKILL)
 
-    def _fork(self, descriptors: list[int], limits: Limits) -> int:
+    def _fork(self, descriptors: list[int], request: dict[str, Any]) -> int:
         """The new child's number; -1 if there is none. Never returns in the child."""
         try:
             process = layers.fork_apart(self._own) if self._strict else os.fork()
@@ -108,15 +118,59 @@ class _Zygote:
             return -1
         if process == 0:
             try:
-                self._become_child(descriptors, limits)
+                if sys.platform == "linux":
+                    layers.prctl(layers.PR_SET_PDEATHSIG, signal.SIGKILL)
+                os.setsid()  # a process group is shared across namespaces: kill(0, …) would reach the zygote
+                self._become(descriptors, request)
             finally:
                 os._exit(70)
         return process
 
-    def _become_child(self, descriptors: list[int], limits: Limits) -> None:
+    def _become(self, descriptors: list[int], request: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class _Root(_Zygote):
+    """Forks zygotes of units. A request brings the zygote's own socket, and a pipe from which it reads what it is to import."""
+
+    def __init__(self, control: socket.socket, strict: bool, proc: int, importer: Any) -> None:
+        super().__init__(control, strict, proc)
+        self._importer = importer
+
+    def _become(self, descriptors: list[int], request: dict[str, Any]) -> None:
+        self._control.close()
+        os.close(self._own) if self._own >= 0 else None
+        for _, descriptor in self._children.values():
+            os.close(descriptor)
+        from course.sandbox.worker import Stream
+
+        control = socket.socket(fileno=descriptors[0])
+        control.setblocking(True)
+        try:
+            stream = Stream(descriptors[1])
+            config: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "big")))
+            os.close(descriptors[1])
+            import_unit(config, self._importer)
+            zygote = _UnitZygote(control, self._strict, self._proc, config["places"])
+        except BaseException as error:
+            _give_up(control, error)
+        _say(control, {"ready": True})
+        zygote.run()
+
+
+class _UnitZygote(_Zygote):
+    """Forks the children of submissions. places: what of the disk they may read."""
+
+    def __init__(self, control: socket.socket, strict: bool, proc: int, places: list[str]) -> None:
+        super().__init__(control, strict, proc)
+        self._places = places
+        if proc >= 0:
+            os.close(proc)
+
+    def _become(self, descriptors: list[int], request: dict[str, Any]) -> None:
         from course.sandbox import codec, worker
 
-        os.setsid()  # a process group is shared across namespaces: kill(0, …) would reach the zygote
+        limits = Limits(**request["limits"])
         reading, writing = (os.dup(descriptor) for descriptor in descriptors)  # above the numbers that they are to have
         while min(reading, writing) <= WIRE_OUT:
             reading, writing = os.dup(reading), os.dup(writing)

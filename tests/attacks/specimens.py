@@ -227,11 +227,11 @@ SECRETS = {
         "raised AssertionError",
     ),
     "error text as an oracle": Specimen(
-        body("raise ValueError(f'{mu.tolist()} {logvar.tolist()}')"), r"kl_divergence raised ValueError$"
+        body("raise ValueError(f'{mu.tolist()} {logvar.tolist()}')"), r"kl_divergence raised ValueError; it said: “[^0-9]*”$"
     ),
     "error type as an oracle": Specimen(
         body("raise type('E' + str(mu.flatten()[0].item()).replace('.', '_').replace('-', 'm'), (Exception,), {})()"),
-        "kl_divergence raised E",
+        "kl_divergence raised E[^0-9]*$",
     ),
     "seeds from torch's generator": Specimen(
         body("torch.manual_seed(torch.initial_seed())", "return torch.randn(mu.shape[0], dtype=mu.dtype)"), "differs|gradient"
@@ -309,7 +309,6 @@ HOST = {
         "kl_divergence|died|raised",
     ),
     "segfault": Specimen(body("import ctypes", "ctypes.string_at(0)"), "died|SIGSEGV|raised"),
-    "abort": Specimen(body("import os", "os.abort()"), "killed by SIG|died"),
     "runaway recursion": Specimen(body("return kl_divergence(mu, logvar)"), "raised RecursionError|died"),
     "recursion without a limit": Specimen(
         body("import sys", "sys.setrecursionlimit(10**9)", "f = lambda n: f(n + 1)", "return f(0)"), "died|raised|timed out"

@@ -16,8 +16,8 @@ import torch
 from course.checking.impl import Impl
 from course.checking.load import reference_module
 from course.checking.runner import load_suite, run
-from course.sandbox import client
-from course.sandbox.client import Died, IsolationError, Session, Timeout, Zygote
+from course.sandbox import client, host
+from course.sandbox.client import Died, IsolationError, Root, Session, Timeout, Zygote
 from course.sandbox.terms import REQUIRED, Limits
 from course.units.catalogue import find_unit
 from course.units.source import import_closure
@@ -105,6 +105,17 @@ def test_errors_of_the_learner_arrive_as_they_are_here(session):
     assert session.call(Target("double"), [1], {}) == 2, "the session ended with an error of the learner"
 
 
+def test_an_error_while_loading_knows_its_line(zygote):
+    for source, line in (
+        ("x = 1\n\ny = nothing\n", 3),
+        ("x = 1\ndef f(:\n", 2),
+        ("def f():\n    return [][1]\nclass A:\n    x = f()\n", 2),
+    ):
+        with pytest.raises(ImplementationError) as caught:
+            zygote.open(source)
+        assert caught.value.number == line, f"{source!r}: {caught.value}, line {caught.value.number}"
+
+
 def test_large_messages_pass_both_ways(session):
     big = torch.randn(1 << 21)  # 8 MiB, many times a pipe
     assert torch.equal(session.call(Target("double"), [big], {}), 2 * big)
@@ -165,11 +176,11 @@ SPOIL = {  # layer: file, text of it, and what stands there instead
 @pytest.mark.parametrize("layer", SPOIL)
 def test_a_layer_that_fails_is_named_and_nothing_runs(zygote, monkeypatch, layer):
     file, old, new = SPOIL[layer]
-    sources = client._own_sources()
+    sources = host.own_sources()
     name = f"course.sandbox.{file}"
     assert old in sources[name], "the test spoils a text that has changed"
     sources[name] = sources[name].replace(old, new)
-    monkeypatch.setattr(client, "_own_sources", lambda: sources)
+    monkeypatch.setattr(host, "own_sources", lambda: sources)
     with pytest.raises(IsolationError) as caught, Zygote({}, []) as spoilt:
         spoilt.open("def attack(): return 1")
     assert caught.value.layer == layer, f"it blames {caught.value.layer!r}: {caught.value}"
@@ -177,14 +188,14 @@ def test_a_layer_that_fails_is_named_and_nothing_runs(zygote, monkeypatch, layer
 
 def test_other_layers_hold_without_seccomp_and_landlock(zygote, monkeypatch):
     """Were the filter and Landlock to fail, namespaces and uids still keep a submission from the host, the zygote and its siblings."""
-    sources = client._own_sources()
+    sources = host.own_sources()
     for file, old, new in (
         ("seccomp", "    header = ctypes.create", "    return\n    header = ctypes.create"),
         ("isolation", "        abi = landlock_abi()", "        return"),
     ):
         assert old in sources[f"course.sandbox.{file}"], "the test spoils a text that has changed"
         sources[f"course.sandbox.{file}"] = sources[f"course.sandbox.{file}"].replace(old, new)
-    monkeypatch.setattr(client, "_own_sources", lambda: sources)
+    monkeypatch.setattr(host, "own_sources", lambda: sources)
     source = """
 import os, socket, signal
 def attack():
@@ -259,7 +270,7 @@ def test_a_killed_zygote_takes_its_children_along(zygote):
     before = sandboxed()
     with Zygote({}, []) as own:
         opened = own.open("def f():\n    while True: pass", limits=Limits(call_seconds=30))
-        own._process.send_signal(signal.SIGKILL)
+        own.root._process.send_signal(signal.SIGKILL)
         with pytest.raises(Died, match="the sandbox itself ended"):
             opened.call(Target("f"), [], {})
         assert not own.alive, "a dead zygote says that it lives"
@@ -267,6 +278,57 @@ def test_a_killed_zygote_takes_its_children_along(zygote):
             own.open(SOURCE)
         opened.close()
     assert not outliving(before), "processes outlived their zygote"
+
+
+def test_units_share_one_root_and_nothing_of_each_other(zygote):
+    """Zygotes of units are forked on demand and let go one by one; what one has imported or may read, another has not."""
+    before = sandboxed()
+    look = "def look():\n    import reference_impl.helper\n    return reference_impl.helper.VALUE"
+    with Root(["torch.nn"]) as root:
+        alone = sandboxed() - before
+        with Zygote({"reference_impl.helper": "VALUE = 1"}, ["wave"], root=root) as one, Zygote({}, [], root=root) as two:
+            assert len(sandboxed() - before) == len(alone) + 2, "a zygote of a unit is one process"
+            with one.open(look) as mine, two.open(look) as theirs:
+                assert mine.call(Target("look"), [], {}) == 1
+                with pytest.raises(ImplementationError, match="No module named"):
+                    theirs.call(Target("look"), [], {})
+            with Zygote({"reference_impl.helper": "VALUE = 2"}, [], root=root) as three, three.open(look) as other:
+                assert other.call(Target("look"), [], {}) == 2, "the modules of one unit reached another"
+        assert not outliving(before | alone), "a zygote was let go and is still there"
+        assert root.alive and root.answers()
+        with Zygote({}, [], root=root) as again, again.open("def f(): return 3") as opened:
+            assert opened.call(Target("f"), [], {}) == 3
+    assert not outliving(before)
+
+
+def test_a_unit_that_cannot_be_imported_says_so_and_its_root_goes_on(zygote):
+    with pytest.raises(IsolationError, match="ZeroDivisionError"):
+        Zygote({"reference_impl.helper": "1 / 0"}, [], root=zygote.root)
+    with pytest.raises(IsolationError, match="No module named 'nowhere'"):
+        Zygote({}, ["nowhere"], root=zygote.root)
+    with pytest.raises(IsolationError, match="threads are running"):
+        Zygote(
+            {"reference_impl.helper": "import threading\nthreading.Thread(target=threading.Event().wait).start()"},
+            [],
+            root=zygote.root,
+        )
+    with zygote.open("def f(): return 1") as opened:
+        assert opened.call(Target("f"), [], {}) == 1
+
+
+def test_a_killed_zygote_of_a_unit_takes_its_children_along_and_no_others(zygote):
+    before = sandboxed()
+    with Zygote({}, [], root=zygote.root) as own:
+        (process,) = sandboxed() - before
+        opened = own.open("def f():\n    while True: pass", limits=Limits(call_seconds=30))
+        os.kill(int(process), signal.SIGKILL)
+        with pytest.raises(Died, match="the sandbox itself ended"):
+            opened.call(Target("f"), [], {})
+        assert not own.alive and zygote.root.alive, "the wrong one is said to be dead"
+        opened.close()
+    assert not outliving(before), "children outlived the zygote of their unit"
+    with zygote.open("def f(): return 1") as opened:
+        assert opened.call(Target("f"), [], {}) == 1
 
 
 def test_a_killed_grader_leaves_nothing(zygote):
@@ -307,7 +369,7 @@ def test_reduced_says_so_and_works(forks, monkeypatch):
     if forks and sys.platform != "linux":
         pytest.skip("only Linux forks after such imports")
     if not forks:
-        monkeypatch.setattr(client.Zygote, "_can_fork", False)
+        monkeypatch.setattr(client.Root, "can_fork", False)
     with Zygote({"reference_impl.helper": "VALUE = 7\n"}, ["torch.nn"], isolation="reduced") as own:
         assert "not against attackers" in own.description and own.in_force["seccomp"].startswith("off")
         with own.open(SOURCE) as opened:
@@ -363,7 +425,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 def as_ordinary_user(*arguments):
     """Runs Python as an ordinary user; gives its answer. Skips where there is no interpreter that such a user may run."""
     identity = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
-    paths = os.pathsep.join([str(Path(client.__file__).parents[2]), *client.library_paths()[1]])
+    paths = os.pathsep.join([str(Path(client.__file__).parents[2]), *host.library_paths()[1]])
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for interpreter in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
 
@@ -411,9 +473,9 @@ def test_an_installed_course_is_hidden(tmp_path, zygote):
     (tmp_path / "course").mkdir(parents=True)
     (tmp_path / "course" / "secret.py").write_text("answer = 42")
     (tmp_path / "other").mkdir()
-    assert "/site/0/course" in client.masked([(str(tmp_path), "/site/0")], [str(tmp_path)])
+    assert "/site/0/course" in host.masked([(str(tmp_path), "/site/0")], [str(tmp_path)])
     checkout = Path(client.__file__).resolve().parents[2]
-    assert f"/seen/{checkout.name}" in client.masked([(str(checkout.parent), "/seen")], [])
+    assert f"/seen/{checkout.name}" in host.masked([(str(checkout.parent), "/seen")], [])
     look = """
 import json, os
 from course.sandbox import isolation
@@ -425,10 +487,10 @@ def look(config, _):
         except OSError as error: out[path] = type(error).__name__
     os.write(1, json.dumps(out).encode())
 """
-    paths = [*client.library_paths()[0], (str(tmp_path), "/site/9")]
-    with client._run_boot(stdout=subprocess.PIPE) as process:
+    paths = [*host.library_paths()[0], (str(tmp_path), "/site/9")]
+    with host.run_boot(stdout=subprocess.PIPE) as process:
         config = {"paths": paths, "masks": ["/site/9/course"]}
-        client._send_boot(process, client._own_sources() | {"look": look}, "look:look", config)
+        host.send_boot(process, host.own_sources() | {"look": look}, "look:look", config)
         seen = json.loads(process.stdout.read())
     assert seen["/site/9"] in (["course", "other"], "PermissionError"), seen  # pytest's own folders are closed to others
     assert seen["/site/9/course"] in ([], "PermissionError"), seen
@@ -467,3 +529,10 @@ def write():
                 session.call(Target("read"), names, {})
         with pytest.raises(ImplementationError, match=r"OSError|PermissionError"):
             session.call(Target("write"), [], {})
+        look = "import os\ndef look(): return os.listdir('/data/0/sounds')"
+        with (
+            Zygote({}, [], root=zygote.root) as other,
+            other.open(look) as stranger,
+            pytest.raises(ImplementationError, match="PermissionError"),
+        ):
+            stranger.call(Target("look"), [], {})
