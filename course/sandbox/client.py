@@ -44,7 +44,7 @@ CAUSES = {"SIGKILL": " (most likely out of memory)", "SIGSEGV": " (invalid memor
 BOOT = "import sys; exec(compile(sys.argv[1], 'sent:boot', 'exec'))"  # so that its file is not "<string>", as a learner's may be
 GONE = 1 << 16  # in place of an exit code: nobody is left to tell it
 PARTS = ("alone", "cells", "codec", "isolation", "seccomp", "terms", "worker", "zygote")
-SENT = ("course", "course.wire", "course.sandbox", *(f"course.sandbox.{part}" for part in PARTS))
+SENT = ("course", "course.guard", "course.wire", "course.sandbox", *(f"course.sandbox.{part}" for part in PARTS))
 # All that a sandboxed process has of an environment. One thread each: a zygote may not have more, and a child needs none.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
@@ -211,7 +211,7 @@ class Session:
         self._wire, self._child, self._limits = wire, child, limits
         self._ends = time.monotonic() + limits.session_seconds
         self._names: dict[int, str] = {}
-        self._seed: int | None = None
+        self._seed: list[int] | None = None
         self._failure: SessionError | None = None
         self._closed = False
 
@@ -226,9 +226,9 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def seed(self, seed: int) -> None:
-        """Seed the child's own randomness: it is told with the next call, which saves a round trip."""
-        self._seed = int(seed)
+    def seed(self, seed: int, thorough: bool = False) -> None:
+        """Seed the child's own randomness, as `Executor.seed`: it is told with the next call, which saves a round trip."""
+        self._seed = [int(seed), thorough]
 
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """As `Executor.call`. Raises ImplementationError for what the learner's code raises, SessionError for what it does."""
@@ -261,7 +261,7 @@ class Session:
         what = self._spell(target)
         if self._seed is not None:
             body["seed"], self._seed = self._seed, None
-        value = self._ask(op, what, self._limits.call_seconds, target=[target.name, target.object_id], **body)
+        value = self._ask(op, what, self._limits.call_seconds, target=[target.name, target.object_id, target.how], **body)
         if isinstance(value, Remote):
             self._names[value.id] = _plain(value.type_name, 80)
         return value

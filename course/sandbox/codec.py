@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.wire import Named, Remote
+from course.wire import Changed, Named, Remote
 
 MAX_MESSAGE = 64 << 20  # bytes of one message, JSON and blob together
 MAX_JSON = 4 << 20
@@ -146,6 +146,8 @@ def _pack(value: Any, tensors: list[tuple[str, tuple[int, ...], bytes]], depth: 
         return {"array": len(tensors) - 1}
     if kind is Remote:
         return {"remote": [value.id, _clean(value.type_name, MAX_NAME)]}
+    if kind is Changed:
+        return {"changed": [_pack(value.value, tensors, depth + 1), _pack(value.changes, tensors, depth + 1)]}
     if kind is Named:
         return {"named": _clean(value.name, MAX_NAME)}
     raise WireError(f"a value of type {kind.__name__[:64]} is not carried")
@@ -346,6 +348,11 @@ def _value(item: Any, blob: _Blob, depth: int) -> Any:
         return tensor.numpy()
     if kind == "remote" and type(content) is list and len(content) == 2 and type(content[0]) is int and content[0] >= 0:
         return Remote(content[0], _string(content[1], MAX_NAME))
+    if kind == "changed" and type(content) is list and len(content) == 2 and depth == 1:
+        changes = _value(content[1], blob, depth + 1)
+        if type(changes) is not list:
+            raise WireError("what a call has changed is malformed")
+        return Changed(_value(content[0], blob, depth + 1), changes)
     if kind == "named":
         return Named(_string(content, MAX_NAME))
     raise WireError("the message has a value of no known kind")

@@ -56,7 +56,7 @@ def answer(executor: Executor | None, request: dict[str, Any]) -> Any:
     if executor is None:
         raise ImplementationError("", "", "nothing is loaded")
     if "seed" in request:
-        executor.seed(request["seed"])
+        executor.seed(*request["seed"])
     target = Target(*request["target"])
     if request["op"] == "call":
         return executor.call(target, request["args"], request["kwargs"])
@@ -68,9 +68,9 @@ def rehearse() -> None:
     zygote, once, instead of in every child, where it would also cost copies of the pages that are written. No gradients: a
     process that is to be forked must not have run backward."""
     executor = Executor({"f": lambda x: torch.log_softmax(x, -1)})
-    call = {"op": "call", "target": ["f", None], "args": [torch.ones(2, 3, dtype=torch.float64)], "kwargs": {}}
+    call = {"op": "call", "target": ["f", None, ""], "args": [torch.ones(2, 3, dtype=torch.float64)], "kwargs": {}}
     for number in range(20):
-        request = codec.decode(codec.encode({"id": number, "seed": number, **call}))
+        request = codec.decode(codec.encode({"id": number, "seed": [number, False], **call}))
         codec.decode(codec.encode({"id": number, "ok": answer(executor, request)}))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises
+from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises, weight_gradients
 from reference_impl.data import digits_in_motion as motion
 
 NULL = [motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)
@@ -215,10 +215,10 @@ def test_loss_is_the_squared_error_of_the_velocity(impl, draw):
     B, T = draw.size(2, 4), draw.size(3, 9)
     model = network(impl, draw)
     x0, tokens, t, noise, schedule = noisy_batch(draw, B, T)
-    total = 0.0
+    total, truth = 0.0, model.reference
     for i in range(B):
         v, x = target_and_input(x0[i], noise[i], schedule[t[i]].item())
-        total += (model(x[None], t[i : i + 1], tokens[i : i + 1])[0] - v).square().sum().item()
+        total += (truth(x[None], t[i : i + 1], tokens[i : i + 1])[0] - v).square().sum().item()
     hint = (
         "ᾱ = schedule[t] of each item, v = √ᾱ ε − √(1 − ᾱ) x_0, the model sees x_t, t and the caption; the mean over all pixels"
     )
@@ -249,8 +249,10 @@ def test_loss_has_a_gradient_for_every_weight(impl, draw):
     x0, tokens, t, noise, schedule = noisy_batch(draw, B, T)
     items = [target_and_input(x0[i], noise[i], schedule[t[i]].item()) for i in range(B)]
     v, x = torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])
-    pull = 2 / x0.numel() * (model(x, t, tokens) - v)
-    expected = model.vjp(x, t, tokens, wrt="parameters", cotangent=pull)
+    truth = model.reference
+    with torch.enable_grad():
+        loss = (truth(x, t, tokens) - v).square().sum() / x0.numel()
+    expected = weight_gradients(truth, loss)
     actual = model.vjp(x0, tokens, t, noise, schedule, wrt="parameters", method="diffusion_loss")
     hint = "the mean square pulls at the prediction with 2 / N times its error; is the prediction detached?"
     for name in expected:
@@ -261,10 +263,11 @@ def test_loss_has_a_gradient_for_every_weight(impl, draw):
 
 
 def both_velocities(model, x, t, tokens):
-    """The network's answer with the caption and without, one item at a time."""
-    null = torch.tensor([NULL])
-    with_caption = torch.cat([model(x[i : i + 1], t[i : i + 1], tokens[i : i + 1]) for i in range(len(x))])
-    without = torch.cat([model(x[i : i + 1], t[i : i + 1], null) for i in range(len(x))])
+    """What the network, not the learner's, says with the caption and without, one item at a time."""
+    truth, null = model.reference, torch.tensor([NULL])
+    with torch.no_grad():
+        with_caption = torch.cat([truth(x[i : i + 1], t[i : i + 1], tokens[i : i + 1]) for i in range(len(x))])
+        without = torch.cat([truth(x[i : i + 1], t[i : i + 1], null) for i in range(len(x))])
     return with_caption, without
 
 

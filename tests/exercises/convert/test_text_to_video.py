@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from course.testing import Edit, assert_close, assert_equal, assert_true, raises
+from course.testing import Edit, assert_close, assert_equal, assert_true, raises, weight_gradients
 from reference_impl.data import digits_in_motion as motion
 
 NULL = [motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)
@@ -136,9 +136,9 @@ def test_loss_compares_with_the_clean_video(impl, draw):
     model, weight, largest, videos, uniforms, noise, schedule = loss_case(impl, draw)
     levels = torch.tensor([math.floor(u * (largest + 1)) for u in uniforms.tolist()])
     noisy = spoiled(videos[:, -1], levels.tolist(), noise, schedule)
-    squares = variation = 0.0
+    squares, variation, truth = 0.0, 0.0, model.reference
     for i in range(len(videos)):
-        made, flow = model(noisy[i : i + 1], levels[i : i + 1], schedule[levels[i : i + 1]])
+        made, flow = truth(noisy[i : i + 1], levels[i : i + 1], schedule[levels[i : i + 1]])
         squares += (made[0] - videos[i]).square().sum().item()
         variation += total_variation(flow[0])
     expected = squares / videos.numel() + weight * variation / len(videos)
@@ -152,12 +152,12 @@ def test_loss_has_a_gradient_for_every_weight(impl, draw):
     model, weight, largest, videos, uniforms, noise, schedule = loss_case(impl, draw)
     levels = torch.tensor([math.floor(u * (largest + 1)) for u in uniforms.tolist()])
     noisy = spoiled(videos[:, -1], levels.tolist(), noise, schedule)
-    made, flow = model(noisy, levels, schedule[levels])
-    flow = flow.detach().requires_grad_()
-    variation = flow.diff(dim=-1).abs().sum() + flow.diff(dim=-2).abs().sum()
-    (weight * variation / flow[0, 0].numel() / len(flow)).backward()
-    pull = (2 / videos.numel() * (made - videos), flow.grad)
-    expected = model.vjp(noisy, levels, schedule[levels], wrt="parameters", cotangent=pull)
+    truth = model.reference
+    with torch.enable_grad():
+        made, flow = truth(noisy, levels, schedule[levels])
+        variation = flow.diff(dim=-1).abs().sum() + flow.diff(dim=-2).abs().sum()
+        loss = (made - videos).square().mean() + weight * variation / flow[0, 0].numel() / len(flow)
+    expected = weight_gradients(truth, loss)
     actual = model.vjp(videos, uniforms, noise, schedule, wrt="parameters", method="augmented_loss")
     hint = "both parts of the loss must reach the weights: is something detached?"
     for name in expected:
@@ -205,7 +205,8 @@ def test_sampling_goes_from_noise_to_the_level_and_no_further(impl, draw, stop):
     tokens, noise, schedule = captions(draw, B), draw.normal(B, 1, 24, 24), falling_schedule(draw, T)
     guidance = draw.number(0.5, 3.0)
     times = [round(T + (stop - T) * i / steps) for i in range(steps + 1)]
-    expected = sampled(model, tokens, noise, schedule, times, guidance)
+    with torch.no_grad():
+        expected = sampled(model.reference, tokens, noise, schedule, times, guidance)
     hint = "levels linspace(T, stop, steps + 1), rounded; each step asks at the level it comes from and goes to the next; return x of `stop`"
     assert_close(impl.sample_until(model, tokens, noise, schedule, stop, steps, guidance), expected, tolerance=1e-7, hint=hint)
 
