@@ -85,7 +85,7 @@ def _modules_in(value: Any) -> Iterator[nn.Module]:
         yield from _modules_in(list(value.values()))
 
 
-Before = tuple[list[tuple[nn.Module, bool]], list[tuple[Tensor, bool, Tensor]], list[tuple[Tensor, Tensor]]]
+Before = tuple[list[tuple[nn.Module, bool]], list[tuple[nn.Parameter, bool, Tensor]], list[tuple[Tensor, Tensor]]]
 
 
 def _of_module(module: nn.Module) -> Before:
@@ -126,8 +126,6 @@ def strided(x: Tensor, turn: int) -> Tensor:
         return x[:1].clone().expand_as(x)
     if x.ndim > 1 and turn % 2 == 0:
         return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
-    larger = x.new_zeros(len(x) + 2, *x.shape[1:-1], *([2 * x.shape[-1]] if x.ndim > 1 else []))
-    if x.ndim == 1:
-        larger = x.new_zeros(2 * len(x) + 1)
-    view = larger[1::2] if x.ndim == 1 else larger[1:-1, ..., ::2]
+    larger = x.new_zeros(2 * len(x) + 1) if x.ndim == 1 else x.new_zeros(len(x) + 2, *x.shape[1:-1], 2 * x.shape[-1] + 1)
+    view = larger[1::2] if x.ndim == 1 else larger[1:-1, ..., 1::2]
     return view.copy_(x)

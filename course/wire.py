@@ -106,7 +106,8 @@ class Executor:
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call it and return its value: `Changed` if it has changed something besides. Raises ImplementationError if it raises.
 
-        With `target.how`: a list of the tensors in its value; on `meta`, where there are no numbers, of the devices that they lie on.
+        With `target.how`: a list of the tensors in its value; on `meta`, where there are no numbers, of the devices of those that have
+        axes.
         """
         inputs, named = self._inward(list(args)), self._inward(dict(kwargs))
         if target.how:
@@ -146,7 +147,7 @@ class Executor:
                 found = list(tensors_in(self._run(target, inputs, named, held)))
         finally:
             torch.default_generator.set_state(state)
-        return [x.device.type for x in found] if target.how == "meta" else [self._outward(x) for x in found]
+        return [x.device.type for x in found if x.ndim] if target.how == "meta" else [self._outward(x) for x in found]
 
     def vjp(
         self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], wrt: Sequence[int] | str, cotangent: Any
