@@ -115,21 +115,26 @@ class Impl:
             value = as_promised(value, _signature(reference).return_annotation)
         return self._lift(value)
 
-    def _check_state(self, remote: Remote, state: Any) -> None:
+    def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""
-        twin = self._twins.of(remote)
-        if not isinstance(twin, nn.Module):
+        spec = self._twins.spec(remote)
+        if not spec:
             return
-        kind, expected = type(twin).__name__, twin.state_dict()
-        wrong = "" if type(state) is dict else f"the state_dict of {kind} is {describe(state)}, expected a dict"
-        for name, value in expected.items():
-            if not wrong and name not in state:
-                wrong = f"{kind} has no parameter `{name}`, expected {describe(value)}; keep the given modules as they are"
-            elif not wrong and describe(state[name]) != describe(value):
-                wrong = f"`{name}` of {kind} is {describe(state[name])}, expected {describe(value)}"
-        extra = [] if wrong else [str(name) for name in state if name not in expected]
-        if wrong or extra:
-            raise WrongType(kind, wrong or f"{kind} has a parameter `{extra[0]:.80}` that the given class has not")
+        if type(state) is not dict:
+            raise WrongType(kind, f"the state_dict of {kind} is {describe(state)}, expected a dict")
+        for name, (shape, dtype) in spec.items():
+            expected = f"{str(dtype).removeprefix('torch.')} {shape}"
+            if name not in state:
+                raise WrongType(
+                    kind, f"{kind} has no parameter `{name}`, expected {expected}; keep the given modules as they are"
+                )
+            value = state[name]
+            if not isinstance(value, Tensor) or value.shape != shape or value.dtype != dtype:
+                raise WrongType(kind, f"`{name}` of {kind} is {describe(value)}, expected {expected}")
+        if len(state) > len(spec):
+            raise WrongType(
+                kind, f"{kind} has {len(state)} parameters and buffers, expected {len(spec)}: {', '.join(spec)[:200]}"
+            )
 
     def _lift(self, value: Any) -> Any:
         if isinstance(value, Remote):
@@ -161,7 +166,7 @@ class Handle:
         def call(*args: Any, **kwargs: Any) -> Any:
             value = self._impl._call(Target(name, self._remote.id), reference, args, kwargs)
             if name == "state_dict" and not args and not kwargs:
-                self._impl._check_state(self._remote, value)
+                self._impl._check_state(self._remote, self._class.__name__ if self._class else "", value)
             return value
 
         return call

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from course.guard import Change
-from course.wire import Changed, Executor, ImplementationError, Remote, Target
+from course.wire import Changed, Executor, ImplementationError, Named, Remote, Target
+
+Spec = dict[str, tuple[tuple[int, ...], torch.dtype]]  # the shape and the dtype of each weight and buffer, by name
+CASTS = {"double": torch.float64, "float": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16}
+
+_specs: dict[tuple, Spec] = {}  # by class and arguments: sizes are small, so they come again
+MOST = 4096  # of them
 
 
 @dataclass
@@ -42,14 +48,21 @@ class Twins:
         self._calls: list[Call] = []
         self._made = 0
         self._ids: dict[int, int] = {}  # of an object there -> of its twin here
+        self._constructed: dict[int, Call] = {}  # by the object there
+        self._casts: dict[int, torch.dtype] = {}  # by the object there
         self._loaded: set[int] = set()  # ids of the twins of which a test has set the weights
 
     def note(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], came: Any) -> Call:
         """Keep a call that the implementation has answered. Weights that are loaded are copied: a test may go on to change them."""
         if target.name == "load_state_dict":
             args = _copied(list(args))
-        self._calls.append(Call(target, args, kwargs, came))
-        return self._calls[-1]
+        call = Call(target, args, kwargs, came)
+        self._calls.append(call)
+        if isinstance(came, Remote) and isinstance(vars(self._reference).get(target.name), type) and target.object_id is None:
+            self._constructed.setdefault(came.id, call)
+        if target.object_id is not None and target.name in CASTS:
+            self._casts[target.object_id] = CASTS[target.name]
+        return call
 
     def last(self) -> Call:
         """The call that was noted last, with what the reference returned and changed."""
@@ -60,6 +73,55 @@ class Twins:
         """The twin of an object; None where the reference made none at that point."""
         self._catch_up()
         return self._executor.held(self._ids[remote.id]) if remote.id in self._ids else None
+
+    def spec(self, remote: Remote) -> Spec:
+        """What the weights and buffers of an object must be. Empty if it is no module of a class of the reference.
+
+        It is constructed, and no more: what has been called of it since changes none of that but the dtype.
+        """
+        call = self._constructed.get(remote.id)
+        kind = vars(self._reference)[call.target.name] if call is not None else None
+        if call is None or not issubclass(kind, nn.Module):
+            return {}
+        key = self._key(call)
+        if key not in _specs:
+            state = torch.default_generator.get_state()
+            built = self._built(remote)
+            torch.default_generator.set_state(state)
+            if len(_specs) > MOST:
+                _specs.clear()
+            _specs[key] = {name: (tuple(value.shape), value.dtype) for name, value in built.state_dict().items()}
+        cast = self._casts.get(remote.id)
+        if cast is None:
+            return _specs[key]
+        return {name: (shape, cast if dtype.is_floating_point else dtype) for name, (shape, dtype) in _specs[key].items()}
+
+    def _key(self, value: Any) -> Any:
+        """What two constructions have in common that come to the same."""
+        if isinstance(value, Call):
+            return vars(self._reference)[value.target.name], self._key(tuple(value.args)), self._key(dict(value.kwargs))
+        if isinstance(value, Remote):
+            return self._key(self._constructed[value.id]) if value.id in self._constructed else object()
+        if isinstance(value, list | tuple):
+            return type(value), *map(self._key, value)
+        if isinstance(value, dict):
+            return dict, *((name, self._key(item)) for name, item in value.items())
+        return (type(value), value) if isinstance(value, int | float | str | None | Named) else object()
+
+    def _built(self, value: Any) -> Any:
+        """A value in which constructed objects are constructed here."""
+        if isinstance(value, Remote):
+            call = self._constructed.get(value.id)
+            if call is None:
+                return self.of(value)
+            return vars(self._reference)[call.target.name](*self._built(list(call.args)), **self._built(dict(call.kwargs)))
+        if isinstance(value, Named):
+            return vars(self._reference)[value.name]
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._built, value))
+        if isinstance(value, dict):
+            return {name: self._built(item) for name, item in value.items()}
+        return value
 
     def module(self, remote: Remote, state: Mapping[str, Tensor]) -> nn.Module:
         """The twin of a module. It has the weights that the test has loaded; if it never did, those in `state`."""

@@ -237,7 +237,7 @@ def test_module_that_no_test_has_loaded_has_the_answers_weights():
         ("return {}", "Net has no parameter `layer.weight`, expected float32"),
         ("return {n: v.long() for n, v in super().state_dict().items()}", "`layer.weight` of Net is int64"),
         ("return {n: v[:0] for n, v in super().state_dict().items() if v.ndim}", r"`layer.weight` of Net is float32 \(0, 3\)"),
-        ("return {**super().state_dict(), 'more': torch.zeros(1)}", "Net has a parameter `more`"),
+        ("return {**super().state_dict(), 'more': torch.zeros(1)}", "Net has 8 parameters and buffers, expected 7"),
         ("return 5", "state_dict"),
     ],
 )
