@@ -5,12 +5,16 @@ that is for whoever knows what the reference does (`course.checking.rules`).
 """
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+# A learner has not asked for strided inputs, and need not read that some function would be quicker without.
+warnings.filterwarnings("ignore", message=r".*non-contiguous", category=UserWarning)
 
 Change = tuple[str, str]  # which argument (or "torch", "NumPy", "Python"), and what of it
 

@@ -39,12 +39,13 @@ class Draw:
     """Random inputs from one seed. Sizes are small and include 1 and primes, so that no two axes are mistaken for each other.
 
     single: of all sizes that may be 1, count from 0, which one is 1; all others are not. -1 for none; None leaves it to chance.
+    alone: whether every `batch` has one item.
     """
 
-    def __init__(self, seed: int, *, single: int | None = None) -> None:
+    def __init__(self, seed: int, *, single: int | None = None, alone: bool = False) -> None:
         self.seed = seed
-        self.axes = 0  # sizes drawn so far that might have been 1
-        self._single = single
+        self.axes = self.batches = 0  # sizes drawn so far that might have been 1, and batches
+        self._single, self._alone = single, alone
         self._generator = torch.Generator().manual_seed(seed)
 
     def size(self, low: int = 1, high: int = 8) -> int:
@@ -56,6 +57,13 @@ class Draw:
         choices = [n for n in SIZES if low <= n <= high] or list(range(low, high + 1))
         choices += [n for n in range(low, high + 1) if n not in choices]
         return self.choice(choices)
+
+    def batch(self, low: int = 1, high: int = 8) -> int:
+        """The size of a batch, as `size`; in one round of every run it is 1, also where a larger `low` is asked of the others."""
+        self.batches += 1
+        if self._alone:
+            return 1
+        return self.size(low if self._single is None else max(low, 2), max(high, 2))
 
     def sizes(self, count: int, low: int = 2, high: int = 8) -> list[int]:
         """`count` different integers from `low` to `high`."""

@@ -151,22 +151,27 @@ ROUNDS = 4  # how often a case asks, each time with other sizes
 def run_case(case: Case, impl: Impl, seed: int) -> Verdict:
     """One verdict: that of the first round that does not pass. A case that takes no `draw` has nothing new to ask.
 
-    The first round hands in strided views, and no axis has size 1, so that no two can be mistaken for each other. In each of the
-    others one axis has: the first that the case draws, which is most often the batch, and then two more.
+    The first round hands in strided views, and no axis has size 1, so that no two can be mistaken for each other. In the second every
+    batch has one item, or the first size that the case draws is 1, which most often is the batch. Then two of the others are, in turn.
     """
     draw = Draw(_stream(seed, case, 0), single=-1)
     verdict = _run_once(case, impl, draw, seed, thorough=True)
-    for number, axis in enumerate(singles(draw.axes, draw.seed) if "draw" in case.parameters else [], start=1):
+    turns = singles(draw.axes, draw.seed, batch=draw.batches > 0) if "draw" in case.parameters else []
+    for number, axis in enumerate(turns, start=1):
         if verdict.status != "passed":
             break
-        verdict = _run_once(case, impl, Draw(_stream(seed, case, number), single=axis), seed)
+        verdict = _run_once(case, impl, Draw(_stream(seed, case, number), single=axis, alone=number == 1), seed)
     return verdict
 
 
-def singles(axes: int, turn: int) -> list[int]:
-    """Which of `axes` axes has size 1 in each round after the first: the first one, and two of the others; -1 where none is left."""
-    others = [1 + (turn + i) % (axes - 1) for i in range(min(2, axes - 1))] if axes > 1 else []
-    return ([0] + others + [-1] * ROUNDS)[: ROUNDS - 1]
+def singles(axes: int, turn: int, *, batch: bool = False) -> list[int]:
+    """Which of `axes` axes has size 1 in each round after the first: the first one, and two of the others; -1 where none is left.
+
+    batch: whether batches are drawn as such. Then they are 1 in the second round, and all axes are others.
+    """
+    first = 0 if batch else 1
+    others = [first + (turn + i) % (axes - first) for i in range(min(2, axes - first))] if axes > first else []
+    return ([-1 if batch else 0] + others + [-1] * ROUNDS)[: ROUNDS - 1]
 
 
 def _stream(seed: int, case: Case, number: int) -> int:

@@ -30,7 +30,7 @@ def cut(images, size):
 
 def random_images(draw, size):
     rows, columns = draw.sizes(2, 1, 4)
-    return draw.normal(draw.size(1, 3), draw.size(1, 3), rows * size, columns * size)
+    return draw.normal(draw.batch(1, 3), draw.size(1, 3), rows * size, columns * size)
 
 
 @pytest.mark.stub("patchify")
@@ -131,7 +131,7 @@ def random_cross(impl, draw):
     module.double()
     state = draw.like({name: value.double() for name, value in module.state_dict().items()}, scale=0.7)
     module.load_state_dict(state)
-    B, (T, S) = draw.size(1, 4), draw.sizes(2, 1, 7)
+    B, (T, S) = draw.batch(1, 4), draw.sizes(2, 1, 7)
     return module, own_cross(state, heads), draw.normal(B, T, C), draw.normal(B, S, C)
 
 
@@ -193,7 +193,7 @@ def random_block(impl, draw):
     block.double()
     state = draw.like({name: value.double() for name, value in block.state_dict().items()}, scale=0.6)
     block.load_state_dict(state)
-    B, (T, S) = draw.size(1, 4), draw.sizes(2, 2, 6)
+    B, (T, S) = draw.batch(1, 4), draw.sizes(2, 2, 6)
     return block, own_block(state, heads), draw.normal(B, T, C), draw.normal(B, S, C)
 
 

@@ -245,7 +245,7 @@ def best_durations(scores, symbols, frames):
 
 @pytest.mark.stub("monotonic_alignment")
 def test_no_other_path_scores_higher(impl, draw):
-    B, L = draw.size(1, 4), draw.size(2, 5)
+    B, L = draw.batch(1, 4), draw.size(2, 5)
     T = draw.integer(L, 8)
     symbols = draw.integers(L + 1, (B,), low=1)
     symbols[0] = draw.integer(1, L - 1)  # one at least is shorter than the batch is wide
@@ -262,7 +262,7 @@ def test_no_other_path_scores_higher(impl, draw):
 @pytest.mark.stub("monotonic_alignment")
 def test_as_many_symbols_as_frames_get_one_each(impl, draw):
     for L in (1, draw.size(2, 6)):
-        B = draw.size(1, 4)
+        B = draw.batch(1, 4)
         scores, every = draw.normal(B, L, L, scale=9), torch.full((B,), L)
         result = impl.monotonic_alignment(scores, every, every)
         assert_equal(result, torch.ones(B, L, dtype=torch.int64), what="the durations", hint="no symbol may be left out")
@@ -291,7 +291,7 @@ def regulated(states, durations, frames):
 @pytest.mark.stub("length_regulator")
 @pytest.mark.parametrize("room", ["exact", "longer", "shorter"])
 def test_each_state_lasts_its_duration(impl, draw, room):
-    B, L, C = draw.size(), draw.size(), draw.size()
+    B, L, C = draw.batch(), draw.size(), draw.size()
     states, durations = draw.normal(B, L, C), draw.integers(5, (B, L))
     longest = int(durations.sum(1).max())
     frames = max(1, {"exact": longest, "longer": longest + draw.size(), "shorter": longest // 2}[room])
@@ -301,7 +301,7 @@ def test_each_state_lasts_its_duration(impl, draw, room):
 
 @pytest.mark.stub("length_regulator")
 def test_gradient_of_a_state_is_the_sum_over_its_frames(impl, draw):
-    B, L, C = draw.size(), draw.size(), draw.size()
+    B, L, C = draw.batch(), draw.size(), draw.size()
     states, durations = draw.normal(B, L, C, dtype=torch.float32), draw.integers(4, (B, L))
     durations[0, 0] += 1  # at least one state is heard: a loop that copies nothing has no gradient
     T = int(durations.sum(1).max()) + 1
@@ -317,7 +317,7 @@ def test_gradient_of_a_state_is_the_sum_over_its_frames(impl, draw):
 
 def padded_durations(draw):
     """log-durations, durations (0 where there is padding) and the mask of letters."""
-    B, L = draw.size(), draw.size()
+    B, L = draw.batch(), draw.size()
     lengths = draw.integers(L + 1, (B,), low=1)
     mask = torch.arange(L) < lengths[:, None]
     return draw.normal(B, L), torch.where(mask, draw.integers(9, (B, L), low=1), 0), mask

@@ -76,7 +76,7 @@ def test_causal_mask_is_made_on_the_device_asked_for(impl):
 
 @pytest.mark.stub("padding_mask")
 def test_the_first_keys_of_each_item_are_open(impl, draw):
-    B, S = draw.size(), draw.size()
+    B, S = draw.batch(), draw.size()
     lengths = draw.integers(S + 1, (B,))
     expected = torch.tensor([[[[s < n for s in range(S)]]] for n in lengths.tolist()])
     hint = "True marks the real tokens, the first lengths[b]; the shape (B, 1, 1, S) broadcasts over heads and queries"
@@ -93,7 +93,7 @@ def test_every_length_from_nothing_to_all_is_legal(impl, draw):
 
 @pytest.mark.stub("padding_mask")
 def test_a_length_out_of_range_is_refused(impl, draw):
-    B, S = draw.size(), draw.size()
+    B, S = draw.batch(), draw.size()
     for wrong in (-1, S + 1, -draw.size(2), S + draw.size(2)):
         lengths = draw.integers(S + 1, (B,))
         lengths[draw.integer(0, B - 1)] = wrong
@@ -124,7 +124,7 @@ def test_weights_agree_with_torch_on_any_shape(impl, draw, axes):
 @pytest.mark.stub("attention_weights")
 @pytest.mark.parametrize("shape", ["T S", "B H T S", "1 1 T S", "B 1 1 S", "B 1 T S"])
 def test_masked_weights_agree_with_torch(impl, draw, shape):
-    B, H, D, (T, S) = draw.size(), draw.size(), draw.size(), draw.sizes(2)
+    B, H, D, (T, S) = draw.batch(), draw.size(), draw.size(), draw.sizes(2)
     q, k = draw.normal(B, H, T, D), draw.normal(B, H, S, D)
     sizes = {"B": B, "H": H, "T": T, "S": S, "1": 1}
     mask = random_mask(draw, *(sizes[name] for name in shape.split()))
@@ -196,7 +196,7 @@ def test_attention_agrees_with_torch_on_any_shape(impl, draw, axes):
 @pytest.mark.stub("scaled_dot_product_attention")
 @pytest.mark.parametrize("shape", ["T S", "B H T S", "B 1 1 S"])
 def test_masked_attention_agrees_with_torch(impl, draw, shape):
-    B, H, D, E, (T, S) = draw.size(), draw.size(), draw.size(), draw.size(), draw.sizes(2)
+    B, H, D, E, (T, S) = draw.batch(), draw.size(), draw.size(), draw.size(), draw.sizes(2)
     q, k, v = draw.normal(B, H, T, D), draw.normal(B, H, S, D), draw.normal(B, H, S, E)
     sizes = {"B": B, "H": H, "T": T, "S": S, "1": 1}
     mask = random_mask(draw, *(sizes[name] for name in shape.split()))
@@ -347,7 +347,7 @@ def pieces(draw, B, H, D, lengths, dtype=torch.float64):
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("spare", [0, 3])
 def test_every_append_returns_all_so_far(impl, draw, spare):
-    B, H, D, dtype = draw.size(), draw.size(), draw.size(), draw.choice((torch.float32, torch.float64))
+    B, H, D, dtype = draw.batch(), draw.size(), draw.size(), draw.choice((torch.float32, torch.float64))
     parts = pieces(draw, B, H, D, [draw.size(), 1, draw.size(2), draw.size()], dtype)
     cache = impl.KVCache(sum(k.shape[2] for k, _ in parts) + spare)
     for count, (k, v) in enumerate(parts, start=1):
@@ -360,7 +360,7 @@ def test_every_append_returns_all_so_far(impl, draw, spare):
 
 @pytest.mark.stub("KVCache.append")
 def test_two_caches_do_not_mix(impl, draw):
-    B, H, D = draw.size(), draw.size(), draw.size()
+    B, H, D = draw.batch(), draw.size(), draw.size()
     parts = pieces(draw, B, H, D, [2, 3, 1, 2])
     caches = [impl.KVCache(3), impl.KVCache(5)]
     for step, (k, v) in enumerate(parts):
@@ -374,7 +374,7 @@ def test_two_caches_do_not_mix(impl, draw):
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("excess", [1, 2])
 def test_a_full_cache_refuses_more(impl, draw, excess):
-    B, H, D, T = draw.size(), draw.size(), draw.size(), draw.size()
+    B, H, D, T = draw.batch(), draw.size(), draw.size(), draw.size()
     (k, v), (more_k, more_v), (all_k, all_v) = pieces(draw, B, H, D, [T, 1 + excess, T + 1 + excess])
     cache = impl.KVCache(T + 1)
     cache.append(k, v)
@@ -423,7 +423,7 @@ def past(T):
 def test_equals_multihead_attention_of_torch(impl, draw, causal):
     bias = draw.choice((False, True))
     model, state, H, C = layer(impl, draw, causal=causal, bias=bias)
-    B, T = draw.size(), draw.size(2)
+    B, T = draw.batch(), draw.size(2)
     x, lengths = draw.normal(B, T, C, dtype=torch.float32), draw.integers(T + 1, (B,), low=1)
     peer = nn.MultiheadAttention(C, H, bias=bias, batch_first=True, dtype=torch.float64)
     names = {
@@ -446,7 +446,7 @@ def test_equals_multihead_attention_of_torch(impl, draw, causal):
 @pytest.mark.parametrize("rotary", [False, True])
 def test_self_attention_written_out(impl, draw, causal, rotary):
     model, state, H, C = layer(impl, draw, causal=causal, rotary=rotary, bias=draw.choice((False, True)))
-    B, T = draw.size(), draw.size(2)
+    B, T = draw.batch(), draw.size(2)
     x = draw.normal(B, T, C, dtype=torch.float32)
     allowed = past(T) if causal else torch.ones(T, T, dtype=torch.bool)
     expected = forward(state, x, H, allowed, rotary=rotary).float()
@@ -458,7 +458,7 @@ def test_self_attention_written_out(impl, draw, causal, rotary):
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_mask_holds_for_its_own_item_and_head(impl, draw, causal):
     model, state, H, C = layer(impl, draw, causal=causal, heads=draw.size(2, 3))
-    B, T = draw.size(2), draw.size(2)
+    B, T = draw.batch(2), draw.size(2)
     x, mask = draw.normal(B, T, C, dtype=torch.float32), random_mask(draw, B, H, T, T)
     allowed = mask & past(T) if causal else mask
     hint = "a key counts only if the mask AND (in a causal layer) the order of time allow it; head h obeys mask[:, h]"
@@ -470,7 +470,7 @@ def test_a_mask_holds_for_its_own_item_and_head(impl, draw, causal):
 @pytest.mark.parametrize("rotary", [False, True])
 def test_step_by_step_with_a_cache_equals_all_at_once(impl, draw, causal, rotary):
     model, state, H, C = layer(impl, draw, causal=causal, rotary=rotary)
-    B, steps = draw.size(), [draw.size(1, 5), 1, draw.size(2, 5)]
+    B, steps = draw.batch(), [draw.size(1, 5), 1, draw.size(2, 5)]
     T = sum(steps)
     x = draw.normal(B, T, C, dtype=torch.float32)
     block = torch.repeat_interleave(torch.arange(len(steps)), torch.tensor(steps))  # which step a position belongs to
@@ -491,7 +491,7 @@ def test_step_by_step_with_a_cache_equals_all_at_once(impl, draw, causal, rotary
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_mask_covers_what_the_cache_holds(impl, draw, causal):
     model, state, H, C = layer(impl, draw, causal=causal)
-    B, T, n = draw.size(), draw.size(2, 5), draw.size(2, 5)
+    B, T, n = draw.batch(), draw.size(2, 5), draw.size(2, 5)
     x, mask = draw.normal(B, T + n, C, dtype=torch.float32), random_mask(draw, B, 1, T + n, T + n)
     cache = impl.KVCache(T + n)
     model(x[:, :T], cache=cache)
@@ -506,7 +506,7 @@ def test_a_mask_covers_what_the_cache_holds(impl, draw, causal):
 @pytest.mark.parametrize("rotary", [False, True])
 def test_gradient_reaches_input_and_weights(impl, draw, rotary):
     model, state, H, C = layer(impl, draw, causal=True, rotary=rotary)
-    B, T = draw.size(), draw.size(3)
+    B, T = draw.batch(), draw.size(3)
     x, g, mask = *draw.normal(2, B, T, C, dtype=torch.float32), random_mask(draw, T, T)
     with torch.enable_grad():
         leaves = {"x": x.double(), **state}
