@@ -126,7 +126,7 @@ def strided(x: Tensor, turn: int) -> Tensor:
     """
     if x.ndim == 0 or x.numel() == 0:
         return x.clone()
-    if len(x) > 1 and torch.equal(x, x[:1].expand_as(x)):
+    if x.ndim > 1 and len(x) > 1 and torch.equal(x, x[:1].expand_as(x)):
         return x[:1].clone().expand_as(x)
     if x.ndim > 1 and turn % 2 == 0:
         return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
