@@ -846,7 +846,7 @@ def looped_weights(q, k, mask=None):
     """One query and one key after the other."""
     (T, D), S = q.shape[-2:], k.shape[-2]
     full = (*q.shape[:-2], T, S)
-    allowed = torch.ones(full, dtype=torch.bool) if mask is None else mask.expand(full)
+    allowed = q.new_ones(full, dtype=torch.bool) if mask is None else mask.expand(full)
     rows = []
     for t in range(T):
         scores = torch.stack([(q[..., t, :] * k[..., s, :]).sum(-1) for s in range(S)], -1) / math.sqrt(D)
@@ -925,7 +925,7 @@ def complex_rotary(x, positions):
         raise ValueError("odd")
     theta = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2, device=x.device).float() / x.shape[-1]))
     angles = torch.outer(positions.float(), theta)
-    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2).contiguous())
     return torch.view_as_real(z * torch.polar(torch.ones_like(angles), angles)).flatten(-2).type_as(x)
 
 
