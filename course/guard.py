@@ -130,6 +130,5 @@ def strided(x: Tensor, turn: int) -> Tensor:
         return x[:1].clone().expand_as(x)
     if x.ndim > 1 and turn % 2 == 0:
         return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
-    larger = x.new_zeros(2 * len(x) + 1) if x.ndim == 1 else x.new_zeros(len(x) + 2, *x.shape[1:-1], 2 * x.shape[-1] + 1)
-    view = larger[1::2] if x.ndim == 1 else larger[1:-1, ..., 1::2]
-    return view.copy_(x)
+    larger = x.new_zeros(*(size + 1 for size in x.shape[:-1]), 2 * x.shape[-1] + 1)  # no two axes of its slice can be merged
+    return larger[(*[slice(1, None)] * (x.ndim - 1), slice(1, None, 2))].copy_(x)
