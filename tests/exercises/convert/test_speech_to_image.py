@@ -519,5 +519,8 @@ NO_GRADIENT = {
 }
 
 EQUIVALENT = {
-    "mismatch": {"constant: classes[0] -> classes[-1]": "if all are equal to one of them, it does not matter to which"},
+    "mismatch": {
+        "constant: classes[0] -> classes[-1]": "if all are equal to one of them, it does not matter to which",
+        "squeeze: noise.masked_fill(classes[:, Non… -> noise.masked_fill(classes[:, Non… 4f4988": "one item alone is refused",
+    },
 }

@@ -867,6 +867,9 @@ START = "`start` looks only at the shape, the dtype and the device of a frame, a
 ALIKE = "SSIM is the same of (x, y) and (y, x), and of the variances it takes only the sum"
 
 EQUIVALENT = {
+    "convert": {
+        "dtype: videos = videos.double()": "videos come to the dtype of the model, and float64 holds every number of float32"
+    },
     "ssim": {
         "order: (mean(x), mean(y)) -> (mean(y), mean(x))": ALIKE,
         "order: (mean(x * x) - mx * mx, mean(y *… -> (mean(y * y) - my * my, mean(x *… 53bace": ALIKE,
