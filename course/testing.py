@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from course.guard import same
 from course.wire import EAGER, ImplementationError, describe
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ T = TypeVar("T")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 FLOOR = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 1e-3, torch.float16: 1e-4}
 SIZES = (1, 2, 3, 5, 7, 4, 6, 8)
+PRECISION = 1e-6  # an error in float64 that is smaller, relative to the largest magnitude, is most likely the rounding of float32
+LARGEST_WEIGHT = 1 << 24  # elements of a weight for which numbers are drawn
 
 
 class CheckFailure(AssertionError):
@@ -33,21 +36,45 @@ class CheckFailure(AssertionError):
 
 
 class Draw:
-    """Random inputs from one seed. Sizes are small and include 1 and primes, so that no two axes are mistaken for each other."""
+    """Random inputs from one seed. Sizes are small and include 1 and primes, so that no two axes are mistaken for each other.
 
-    def __init__(self, seed: int) -> None:
+    single: of all sizes that may be 1, count from 0, which one is 1; all others are not. -1 for none; None leaves it to chance.
+    alone: whether every `batch` has one item.
+    """
+
+    def __init__(self, seed: int, *, single: int | None = None, alone: bool = False) -> None:
         self.seed = seed
+        self.axes = self.batches = 0  # sizes drawn so far that might have been 1, and batches
+        self._single, self._alone = single, alone
         self._generator = torch.Generator().manual_seed(seed)
 
     def size(self, low: int = 1, high: int = 8) -> int:
         """An integer from `low` to `high`, both included; 1 and primes come first when they are in range."""
+        if self._single is not None and low == 1 < high:
+            if self._is_single():
+                return 1
+            low = 2
         choices = [n for n in SIZES if low <= n <= high] or list(range(low, high + 1))
         choices += [n for n in range(low, high + 1) if n not in choices]
         return self.choice(choices)
 
+    def batch(self, low: int = 1, high: int = 8) -> int:
+        """The size of a batch, as `size`; in one round of every run it is 1, also where a larger `low` is asked of the others."""
+        self.batches += 1
+        if self._alone:
+            return 1
+        return self.size(low if self._single is None else max(low, 2), max(high, 2))
+
     def sizes(self, count: int, low: int = 2, high: int = 8) -> list[int]:
         """`count` different integers from `low` to `high`."""
+        if self._single is not None and low == 1 < high - count + 1:
+            singles = [self._is_single() for _ in range(count)]
+            return [1 if single else n for single, n in zip(singles, self.sizes(count, 2, high), strict=True)]
         return [low + i for i in torch.randperm(high - low + 1, generator=self._generator)[:count].tolist()]
+
+    def _is_single(self) -> bool:
+        self.axes += 1
+        return self.axes - 1 == self._single
 
     def integer(self, low: int, high: int) -> int:
         """An integer from `low` to `high`, both included, all equally likely."""
@@ -79,6 +106,9 @@ class Draw:
 
     def like(self, state: dict[str, Tensor], scale: float = 0.3) -> dict[str, Tensor]:
         """Random weights of the shapes and dtypes of a state_dict, so that no test depends on an initialisation."""
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or value.numel() > LARGEST_WEIGHT:
+                raise CheckFailure(f"{name} of the state_dict is {describe(value)}, expected a weight")
         return {
             name: self.normal(*value.shape, dtype=value.dtype, scale=scale) if value.is_floating_point() else value
             for name, value in state.items()
@@ -90,6 +120,7 @@ def assert_close(
     expected: Any,
     *,
     hint: str = "",
+    hint_for: str = "values",
     tolerance: float | None = None,
     check_dtype: bool = True,
     what: str = "the result",
@@ -97,7 +128,12 @@ def assert_close(
     """Equal shape and dtype, and an error small beside the largest expected magnitude. Raises CheckFailure.
 
     tolerance: relative to that magnitude; by default set by the dtype (`TOLERANCE`). Where NaN or infinity is expected, it must stand.
+    hint_for: which failures the hint explains: words of `type`, `shape`, `dtype`, `NaN`, `precision` and `values`.
     """
+
+    def failure(about: str, public: str, detail: str = "") -> CheckFailure:
+        return CheckFailure(public, detail, hint if about in hint_for.split() else "")
+
     if not isinstance(expected, Tensor):
         expected = torch.as_tensor(expected, dtype=torch.float64)
         check_dtype = False
@@ -105,11 +141,11 @@ def assert_close(
         actual = torch.as_tensor(actual, dtype=torch.float64)
         check_dtype = False
     if not isinstance(actual, Tensor):
-        raise CheckFailure(f"{what} is {describe(actual)}, expected {describe(expected)}", hint=hint)
+        raise failure("type", f"{what} is {describe(actual)}, expected {describe(expected)}")
     if actual.shape != expected.shape:
-        raise CheckFailure(f"{what} has shape {tuple(actual.shape)}, expected {tuple(expected.shape)}", hint=hint)
+        raise failure("shape", f"{what} has shape {tuple(actual.shape)}, expected {tuple(expected.shape)}")
     if check_dtype and actual.dtype != expected.dtype:
-        raise CheckFailure(f"{what} is {describe(actual)}, expected {describe(expected)}", hint=hint)
+        raise failure("dtype", f"{what} is {describe(actual)}, expected {describe(expected)}")
     if expected.numel() == 0:
         return
     coarse = expected.dtype if not actual.is_floating_point() or _resolution(expected) >= _resolution(actual) else actual.dtype
@@ -119,18 +155,23 @@ def assert_close(
         where = (a.isfinite() != finite).nonzero()
         position = tuple(where[0].tolist()) if len(where) else ()
         kind = "NaN or infinity" if len(where) and not bool(a[position].isfinite()) else "a finite number where none is expected"
-        raise CheckFailure(f"{what} has {kind} at index {position}", hint=hint)
+        raise failure("NaN", f"{what} has {kind} at index {position}")
     scale = e[finite].abs().max().item() if bool(finite.any()) else 0.0
     allowed = (tolerance if tolerance is not None else TOLERANCE.get(coarse, 1e-9)) * scale + FLOOR.get(coarse, 1e-13)
-    wrong = ((a - e).abs() > allowed) & finite
-    if bool(wrong.any()):
-        position = tuple(wrong.nonzero()[0].tolist())
-        place = f"at index {position}" if position else "as a number"
-        raise CheckFailure(
-            f"{what} differs {place}" + (f" ({int(wrong.sum())} of {wrong.numel()} elements)" if position else ""),
-            f"got {a[position].item():.6g}, expected {e[position].item():.6g}",
-            hint,
-        )
+    error = (a - e).abs()
+    wrong = (error > allowed) & finite
+    if not bool(wrong.any()):
+        return
+    position = tuple(wrong.nonzero()[0].tolist())
+    place = f"at index {position}" if position else "as a number"
+    place += f" ({int(wrong.sum())} of {wrong.numel()} elements)" if position else ""
+    worst = error[finite].max().item() / scale if scale else math.inf
+    if coarse is torch.float64 and worst < PRECISION:
+        digit = f"from digit {max(1, math.floor(-math.log10(worst)))} on"
+        seen = f"got {a[position].item():.16g}, expected {e[position].item():.16g}"
+        asked = "float64 is asked for throughout, and float32 keeps 7 digits: is a part computed in float32?"
+        raise failure("precision", f"{what} differs only in precision {place}, {digit}: {asked}", seen)
+    raise failure("values", f"{what} differs {place}", f"got {a[position].item():.6g}, expected {e[position].item():.6g}")
 
 
 def _resolution(x: Tensor) -> float:
@@ -141,7 +182,7 @@ def assert_equal(actual: Any, expected: Any, *, hint: str = "", what: str = "the
     """Exactly equal: integers, booleans, strings, None, and lists of these. Raises CheckFailure."""
     if isinstance(expected, Tensor):
         if not isinstance(actual, Tensor) or actual.shape != expected.shape or actual.dtype != expected.dtype:
-            raise CheckFailure(f"{what} is {describe(actual)}, expected {describe(expected)}", hint=hint)
+            raise CheckFailure(f"{what} is {describe(actual)}, expected {describe(expected)}")
         wrong = actual != expected
         if bool(wrong.any()):
             position = tuple(wrong.nonzero()[0].tolist())
@@ -158,7 +199,7 @@ def assert_equal(actual: Any, expected: Any, *, hint: str = "", what: str = "the
 def assert_finite(actual: Any, *, hint: str = "", what: str = "the result") -> None:
     """A tensor without NaN and infinity. Raises CheckFailure."""
     if not isinstance(actual, Tensor):
-        raise CheckFailure(f"{what} is {describe(actual)}, expected a tensor", hint=hint)
+        raise CheckFailure(f"{what} is {describe(actual)}, expected a tensor")
     if not bool(actual.isfinite().all()):
         position = tuple((~actual.isfinite()).nonzero()[0].tolist())
         raise CheckFailure(f"{what} has NaN or infinity at index {position}", hint=hint)
@@ -187,11 +228,30 @@ def raises(kind: type[Exception] = ValueError, *, hint: str = "") -> Iterator[No
     except ImplementationError as error:
         if error.kind == kind.__name__ and not error.late:
             return
+        if error.kind not in ("", "NotImplementedError"):  # its process ended, or it is not written yet
+            error.instead_of(kind.__name__)
         error.hint = hint
         raise
     finally:
         EAGER.reset(at_once)
     raise CheckFailure(f"bad input was accepted, expected a {kind.__name__}", hint=hint)
+
+
+def weight_gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of `loss` with respect to each parameter, by name: zero where it does not depend on it. For `model.reference`."""
+    named = dict(module.named_parameters())
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(named, found, strict=True))
+
+
+@contextmanager
+def unchanged(*modules: Any, hint: str = "") -> Iterator[None]:
+    """What happens in the block, a refusal of bad input for one, leaves every weight and buffer of `modules` as it was, bit for bit."""
+    before = [module.state_dict() for module in modules]
+    yield
+    for module, state in zip(modules, before, strict=True):
+        for name, value in module.state_dict().items():
+            assert_true(same(state[name], value), f"{name} was changed, expected it to be left alone", hint=hint)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ Everything a test does to an implementation passes through `Executor`: in this p
 or a mutant, and later in a sandboxed one for a stranger's code. It depends on torch alone, so that it can be all that a sandbox holds.
 """
 
+import copy
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from course.guard import Change, Guard, strided
+
+UNCOPIED = "Uncopied"  # the kind of an error: what a call is given cannot be copied, so the call cannot be made again
 PLAIN = (type(None), bool, int, float, str)
-ARRAYS = (np.ndarray, np.generic)
 # Whether calls whose value nobody needs yet must be made at once, since an error is waited for (`course.testing.raises` sets it).
 EAGER: ContextVar[bool] = ContextVar("eager", default=False)
 
@@ -37,10 +40,22 @@ class Named:
 
 @dataclass(frozen=True)
 class Target:
-    """What is called: a top-level name, or a method of a remote object (`__call__` for the object itself)."""
+    """What is called: a top-level name, or a method of a remote object (`__call__` for the object itself).
+
+    how: empty, or the name of a dtype or `meta`: the call is made on copies of all that it is given, cast or moved there.
+    """
 
     name: str
     object_id: int | None = None
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a call returned, and what it changed besides: pairs of an argument (its position, its keyword or `self`) and what of it."""
+
+    value: Any
+    changes: list[Change]
 
 
 class ImplementationError(AssertionError):
@@ -49,6 +64,7 @@ class ImplementationError(AssertionError):
     hint: a likely cause, where the test knows one. late: it is of a call made earlier than the one that brought it up.
     said: what the answer says of it, in quotes and fit for a report, where the answer is a stranger's. number: the line of the answer's
     file that it came from, if that is known.
+    public: what may be told to everybody; it repeats nothing that the answer said.
     """
 
     hint = ""
@@ -59,24 +75,36 @@ class ImplementationError(AssertionError):
     def __init__(self, what: str, kind: str, message: str, line: str = "") -> None:
         super().__init__(f"{what} raised {kind}: {message}" if kind else message)
         self.what, self.kind, self.message, self.line = what, kind, message, line
+        self.public = f"{what} raised {kind}" if kind else message
+
+    def instead_of(self, expected: str) -> None:
+        """Say which error was expected in place of the one that was raised."""
+        self.public = f"{self.what}: expected a {expected}, it raised a {self.kind}"
+        self.args = (f"{self.public}: {self.message}",)
 
 
 class Executor:
     """Runs calls against `namespace`. Inputs are copied and moved to `device`; outputs come back as plain CPU values.
 
     A returned tensor is detached and copied, of whatever subclass it claims to be; any other object that is not plain
-    data stays here, and a `Remote` goes back in its place.
+    data stays here, and a `Remote` goes back in its place. watchful: see `seed`.
     """
 
-    def __init__(self, namespace: Mapping[str, Any], device: str | torch.device = "cpu") -> None:
+    def __init__(self, namespace: Mapping[str, Any], device: str | torch.device = "cpu", *, watchful: bool = False) -> None:
         self._namespace = namespace
         self._device = torch.device(device)
         self._objects: dict[int, Any] = {}
+        self._watchful, self._strided, self._handed = watchful, False, 0
 
-    def seed(self, seed: int) -> None:
+    def seed(self, seed: int, thorough: bool = False) -> None:
         """Begin a round of questions: seed torch's global generators, which is where an answer's own randomness comes from, and
-        let go of the objects of the round before."""
+        let go of the objects of the round before.
+
+        thorough: whether tensors are handed in as strided views, and modules and foreign generators are watched besides arguments.
+        """
         self._objects.clear()
+        self._watchful = self._strided = thorough
+        self._handed = 0
         if self._device.type == "cpu":
             torch.default_generator.manual_seed(
                 seed
@@ -85,9 +113,50 @@ class Executor:
             torch.manual_seed(seed)
 
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call it and return its value. Raises ImplementationError if it raises."""
+        """Call it and return its value: `Changed` if it has changed something besides. Raises ImplementationError if it raises.
+
+        With `target.how`: a list of the tensors in its value; on `meta`, where there are no numbers, of the devices of those that have
+        axes.
+        """
+        inputs, named = self._inward(list(args)), self._inward(dict(kwargs))
+        if target.how:
+            return self._elsewhere(target, inputs, named)
         with torch.enable_grad():
-            return self._outward(self._run(target, self._inward(list(args)), self._inward(dict(kwargs))))
+            given = [(str(i), args[i], inputs[i]) for i in range(len(inputs))]
+            given += [(name, kwargs[name], named[name]) for name in named]
+            guard = self._guard(target, given)
+            changes: list[Change] = []
+            try:
+                value = self._run(target, inputs, named)
+            finally:
+                changes += guard.changes() if guard is not None else []
+        plain = self._outward(value)
+        return Changed(plain, changes) if changes else plain
+
+    def _guard(self, target: Target, given: list[tuple[str, Any, Any]]) -> Guard | None:
+        """What watches a call. None for a constructor, and for what every module has of torch: these are not the answer's."""
+        held = self.held(target.object_id)
+        if held is None and isinstance(self._namespace.get(target.name), type):
+            return None
+        own = "" if target.name == "__call__" else target.name
+        if isinstance(held, nn.Module) and getattr(type(held), own, held) is getattr(nn.Module, own, None):
+            return None
+        return Guard([*given, ("self", held, held)], modules=self._watchful, generators=self._watchful)
+
+    def _elsewhere(self, target: Target, inputs: list[Any], named: dict[str, Any]) -> list[Any]:
+        """The call on copies in another dtype, or on a device without numbers. The global generator is left as it was."""
+        held = self.held(target.object_id)
+        state = torch.default_generator.get_state()
+        try:
+            try:
+                held, inputs, named = moved(copy.deepcopy((held, inputs, named)), target.how)
+            except Exception as error:
+                raise ImplementationError(self._name(target), UNCOPIED, type(error).__name__) from None
+            with torch.enable_grad():
+                found = list(tensors_in(self._run(target, inputs, named, held)))
+        finally:
+            torch.default_generator.set_state(state)
+        return [x.device.type for x in found if x.ndim] if target.how == "meta" else [self._outward(x) for x in found]
 
     def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], identity: int | None = None) -> Remote:
         """Call a class and keep what it makes, as number `identity` if one is given. Raises ImplementationError if it raises, or makes
@@ -154,12 +223,12 @@ class Executor:
             return self._outward(dict(zip(named, filled, strict=True)))
         return self._outward(filled)
 
-    def _run(self, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def _run(self, target: Target, args: list[Any], kwargs: dict[str, Any], held: Any = None) -> Any:
         what = self._name(target)
         try:
-            function = self._resolve(target)
+            function = self._resolve(target, held)
             result = function(*args, **kwargs)
-            if isinstance(result, nn.Module):
+            if isinstance(result, nn.Module) and not target.how:
                 result = result.to(self._device)
             return result
         except ImplementationError:
@@ -170,6 +239,10 @@ class Executor:
             first = (str(error).strip() or "no message").splitlines()[0]
             raise ImplementationError(what, type(error).__name__, first, last_line(error)) from None
 
+    def held(self, object_id: int | None) -> Any:
+        """The object with this number; None if there is none."""
+        return self._objects.get(object_id) if object_id is not None else None
+
     def _name(self, target: Target) -> str:
         """What a learner calls the target: `kl_divergence`, `VAE.decode`, `VAE.forward`."""
         if target.object_id is None:
@@ -178,13 +251,14 @@ class Executor:
         method = "forward" if target.name == "__call__" and isinstance(held, nn.Module) else target.name
         return f"{type(held).__name__}.{method}"
 
-    def _resolve(self, target: Target) -> Callable[..., Any]:
+    def _resolve(self, target: Target, held: Any = None) -> Callable[..., Any]:
+        """held: the object to call in place of the one that the target names."""
         if target.object_id is None:
             if target.name not in self._namespace:
                 raise ImplementationError(target.name, "", f"{target.name} is not defined (deleted or renamed?)")
             found = self._namespace[target.name]
         else:
-            held = self._objects[target.object_id]
+            held = self._objects[target.object_id] if held is None else held
             if target.name == "load_state_dict":
                 return lambda state: held.load_state_dict(state) and None
             if target.name == "state_dict":
@@ -198,7 +272,9 @@ class Executor:
 
     def _inward(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            return value.detach().clone().to(self._device)
+            self._handed += 1
+            here = value.detach().to(self._device)
+            return strided(here, self._handed) if self._strided else here.clone()
         if isinstance(value, np.ndarray):
             return value.copy()
         if isinstance(value, Remote):
@@ -218,8 +294,10 @@ class Executor:
         if isinstance(value, Tensor):
             plain = value.detach().as_subclass(Tensor)
             return plain.to("cpu", copy=True) if plain.layout is torch.strided else plain.to_dense().cpu()
-        if isinstance(value, ARRAYS):
+        if isinstance(value, np.ndarray):
             return np.array(value)
+        if isinstance(value, np.generic):  # a NumPy scalar is a number
+            return self._outward(value.item())
         if kind in (list, tuple):
             return kind(self._outward(item) for item in value)
         if isinstance(value, dict):
@@ -234,6 +312,30 @@ class Executor:
         return Remote(number, type(value).__name__)
 
 
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in lists, tuples and dicts, in their order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(item)
+
+
+def moved(value: Any, how: str) -> Any:
+    """`value` with its modules and floating tensors in the dtype called `how`, or all of them on `meta`."""
+    if isinstance(value, nn.Module):
+        return value.to("meta") if how == "meta" else value.to(getattr(torch, how))
+    if isinstance(value, Tensor):
+        if how == "meta":
+            return value.to("meta")
+        return value.to(getattr(torch, how)) if value.is_floating_point() else value
+    if isinstance(value, list | tuple):
+        return type(value)(moved(item, how) for item in value)
+    if isinstance(value, dict):
+        return {key: moved(item, how) for key, item in value.items()}
+    return value
+
+
 def describe(value: Any) -> str:
     """What a value is, never what it contains: `float32 (4, 8)`, `a list of 3`, `None`."""
     if isinstance(value, Tensor):
@@ -245,9 +347,17 @@ def describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(describe(item) for item in value[:4]) + (", …" if len(value) > 4 else "")
         return f"a {type(value).__name__} of {len(value)} ({inner})"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{_key(key)}: {describe(item)}" for key, item in list(value.items())[:4])
+        return f"a dict of {len(value)} ({inner}{', …' if len(value) > 4 else ''})"
     if isinstance(value, Remote):
         return f"an object of type {value.type_name}"
     return f"a value of type {type(value).__name__}"
+
+
+def _key(key: Any) -> str:
+    """A key of a learner's dict, if it is a plain name: with digits it could tell what was asked."""
+    return repr(key) if isinstance(key, str) and len(key) <= 30 and key.replace("_", "").isalpha() else "…"
 
 
 def last_line(error: BaseException) -> str:

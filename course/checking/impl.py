@@ -7,23 +7,30 @@
     impl.vjp("elbo", x, y, wrt=0)                    gradients; `wrt=(0, 1)` for several
     model.vjp(x, y, wrt="parameters", cotangent=g)   gradients of an object's parameters
     impl.given("bigram")                             a function to be passed to another function
+    model.reference                                  the trusted side's own module, from which a truth may be taken
 
 Values are tensors, arrays, numbers, strings, None, and lists, tuples and dicts of these. What a call returns is held
-against the jaxtyping signature of the reference, so that a wrong shape is caught wherever it would broadcast.
+against the jaxtyping signature of the reference, so that a wrong shape is caught wherever it would broadcast. Where a float, an int or
+a bool is promised, NumPy's scalars and tensors without axes are taken as numbers.
 """
 
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import jaxtyping
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
-from course.wire import ImplementationError, Named, Remote, Target, describe
+from course.checking.rules import ask_elsewhere, judge_changes
+from course.checking.twins import CASTS, Twins
+from course.wire import Changed, ImplementationError, Named, Remote, Target, describe
+
+OF_TORCH = ("state_dict", "load_state_dict", "train", "eval")  # what every module has, whatever the unit says
 
 
 class Backend(Protocol):
@@ -32,7 +39,7 @@ class Backend(Protocol):
     `construct` and `tell` may wait until a value is asked for; `settle` makes sure of them.
     """
 
-    def seed(self, seed: int) -> None: ...
+    def seed(self, seed: int, thorough: bool = False) -> None: ...
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any: ...
     def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Remote: ...
     def tell(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None: ...
@@ -49,12 +56,17 @@ class WrongType(ImplementationError):
         super().__init__(what, "", message)
 
 
+_asked: WeakKeyDictionary[Backend, set[str]] = WeakKeyDictionary()  # which stubs were asked on other dtypes and devices
+
+
 class Impl:
-    """One implementation of a unit. `reference` is the unit's own module, of which only signatures are used."""
+    """One implementation of a unit. `reference` is the unit's own module: it gives signatures, and twins of what is constructed."""
 
     def __init__(self, backend: Backend, reference: types.ModuleType) -> None:
         self._backend = backend
         self._reference = reference
+        self._twins = Twins(reference)
+        self._stubs: frozenset[str] = frozenset()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -65,9 +77,14 @@ class Impl:
 
         return call
 
-    def seed(self, seed: int) -> None:
-        """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void."""
-        self._backend.seed(seed)
+    def seed(self, seed: int, *, thorough: bool = False, stubs: Iterable[str] = ()) -> None:
+        """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void.
+
+        thorough: whether inputs are strided views, and modules are watched. stubs: those whose first call is repeated in other dtypes.
+        """
+        self._backend.seed(seed, thorough)
+        self._twins.begin()
+        self._stubs = frozenset(stubs)
 
     def settle(self) -> None:
         """What was asked for is done: an object that cannot be made has raised, though nobody has used it."""
@@ -87,16 +104,52 @@ class Impl:
         return gradients[0] if isinstance(wrt, int) else gradients
 
     def _call(self, target: Target, reference: Any, args: Any, kwargs: Any) -> Any:
+        lowered, named = _lower(args), _lower(kwargs)
         if inspect.isclass(reference):
-            made = self._backend.construct(target, _lower(args), _lower(kwargs))
+            made = self._backend.construct(target, lowered, named)
+            self._twins.note(target, lowered, named, made)
             return Handle(self, made, reference)  # the class that was called, whatever the object says of its type
-        value = self._backend.call(target, _lower(args), _lower(kwargs))
+        came = self._backend.call(target, lowered, named)
+        value, changes = (came.value, came.changes) if isinstance(came, Changed) else (came, [])
+        call = self._twins.note(target, lowered, named, value)
         if reference is not None:
+            name = getattr(reference, "__qualname__", target.name)
             complaint = check_signature(reference, args, kwargs, value, skip_self=target.object_id is not None)
             if complaint:
-                name = getattr(reference, "__qualname__", target.name)
                 raise WrongType(name, f"{name} returned {describe(value)}, expected {complaint}")
+            if changes:
+                judge_changes(reference, changes, call, self._twins)
+            if name in self._stubs - _asked.setdefault(self._backend, set()):
+                _asked[self._backend].add(name)
+                ask_elsewhere(reference, call, self._twins, self._backend.call, changed=bool(changes))
+            value = as_promised(value, _signature(reference).return_annotation)
         return self._lift(value)
+
+    def _tell(self, target: Target, args: Any, kwargs: Any) -> None:
+        lowered, named = _lower(args), _lower(kwargs)
+        self._backend.tell(target, lowered, named)
+        self._twins.note(target, lowered, named, None)
+
+    def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
+        """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""
+        spec = self._twins.spec(remote)
+        if not spec:
+            return
+        if type(state) is not dict:
+            raise WrongType(kind, f"the state_dict of {kind} is {describe(state)}, expected a dict")
+        for name, (shape, dtype) in spec.items():
+            expected = f"{str(dtype).removeprefix('torch.')} {shape}"
+            if name not in state:
+                raise WrongType(
+                    kind, f"{kind} has no parameter `{name}`, expected {expected}; keep the given modules as they are"
+                )
+            value = state[name]
+            if not isinstance(value, Tensor) or value.shape != shape or value.dtype != dtype:
+                raise WrongType(kind, f"`{name}` of {kind} is {describe(value)}, expected {expected}")
+        if len(state) > len(spec):
+            raise WrongType(
+                kind, f"{kind} has {len(state)} parameters and buffers, expected {len(spec)}: {', '.join(spec)[:200]}"
+            )
 
     def _lift(self, value: Any) -> Any:
         if isinstance(value, Remote):
@@ -121,15 +174,31 @@ class Handle:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
+        reference = getattr(self._class, name, None)
+        if name in OF_TORCH or (reference is not None and reference is getattr(nn.Module, name, None)):
+            reference = None  # torch's own, not the unit's
+
         target = Target(name, self._remote.id)
-        if name in ("load_state_dict", "train", "eval"):  # torch's own, not the unit's, as is `state_dict`
-            return lambda *args, **kwargs: self._impl._backend.tell(target, _lower(args), _lower(kwargs))
-        reference = None if name == "state_dict" else getattr(self._class, name, None)
+
+        def tell(*args: Any, **kwargs: Any) -> "Handle | None":
+            self._impl._tell(target, args, kwargs)
+            return self if name in CASTS else None
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._impl._call(target, reference, args, kwargs)
+            value = self._impl._call(target, reference, args, kwargs)
+            if name == "state_dict" and not args and not kwargs:
+                self._impl._check_state(self._remote, self._class.__name__ if self._class else "", value)
+            return value
 
-        return call
+        return tell if reference is None and name in (*CASTS, *OF_TORCH[1:]) else call
+
+    @property
+    def reference(self) -> nn.Module:
+        """The module of the trusted side that was made by the same calls, in the same mode, to take a truth from.
+
+        It has the weights that the test has loaded, or, if it has loaded none, those of the implementation.
+        """
+        return self._impl._twins.module(self._remote, self.state_dict())
 
     def vjp(
         self, *args: Any, wrt: int | Sequence[int] | str, cotangent: Any = None, method: str = "__call__", **kwargs: Any
@@ -211,15 +280,37 @@ def _conforms(value: Any, annotation: Any) -> bool:
         return isinstance(value, dict) and all(_conforms(item, arguments[1]) for item in value.values())
     if annotation is Tensor:
         return isinstance(value, Tensor)
-    if annotation is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    if annotation in (int, str, bool):
-        return type(value) is annotation
+    if annotation in NUMBERS:
+        return type(as_promised(value, annotation)) in NUMBERS[annotation]
+    if annotation is str:
+        return type(value) is str
     if annotation is np.ndarray:
         return isinstance(value, np.ndarray)
     if inspect.isclass(annotation):
         return isinstance(value, Remote)
     return True
+
+
+NUMBERS = {float: (float, int), int: (int,), bool: (bool,)}  # what is taken for each of them
+
+
+def as_promised(value: Any, annotation: Any) -> Any:
+    """`value`, in which arrays and tensors without axes have become numbers where the annotation promises some."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in NUMBERS:
+        single = isinstance(value, np.ndarray | Tensor) and value.ndim == 0
+        number = value.item() if single else value
+        return number if type(number) in NUMBERS[annotation] else value
+    if origin in (typing.Union, types.UnionType):
+        return next((as_promised(value, kind) for kind in arguments if kind in NUMBERS and _conforms(value, kind)), value)
+    if origin is tuple and type(value) in (tuple, list):
+        kinds = [arguments[0]] * len(value) if arguments[1:] == (Ellipsis,) else list(arguments)
+        return type(value)(map(as_promised, value, kinds))
+    if origin is list and type(value) is list:
+        return [as_promised(item, arguments[0]) for item in value]
+    if origin is dict and type(value) is dict:
+        return {key: as_promised(item, arguments[1]) for key, item in value.items()}
+    return value
 
 
 def _named_sizes(annotation: Any, tensor: Tensor) -> dict[str, int]:
@@ -240,7 +331,7 @@ def _spell(annotation: Any, sizes: Mapping[str, int]) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spell(argument, sizes) for argument in arguments)
     if origin in (list, dict):
-        return f"a {origin.__name__}"
+        return f"a {origin.__name__}, each item {_spell(arguments[-1], sizes)}" if arguments else f"a {origin.__name__}"
     if annotation is None or annotation is types.NoneType:
         return "None"
     return f"a {getattr(annotation, '__name__', annotation)}"

@@ -145,24 +145,43 @@ def run(
     return verdicts
 
 
-ROUNDS = 4  # how often a case asks, each time with other sizes: a slip that hides where an axis has size 1 shows elsewhere
+ROUNDS = 4  # how often a case asks, each time with other sizes
 
 
 def run_case(case: Case, impl: Impl, seed: int) -> Verdict:
-    """One verdict: that of the first round that does not pass. A case that takes no `draw` has nothing new to ask."""
-    rounds = ROUNDS if "draw" in case.parameters else 1
-    for number in range(rounds):
-        verdict = _run_once(case, impl, seed, number)
+    """One verdict: that of the first round that does not pass. A case that takes no `draw` has nothing new to ask.
+
+    The first round hands in strided views, and no axis has size 1, so that no two can be mistaken for each other. In the second every
+    batch has one item, or the first size that the case draws is 1, which most often is the batch. Then two of the others are, in turn.
+    """
+    draw = Draw(_stream(seed, case, 0), single=-1)
+    verdict = _run_once(case, impl, draw, seed, thorough=True)
+    turns = singles(draw.axes, draw.seed, batch=draw.batches > 0) if "draw" in case.parameters else []
+    for number, axis in enumerate(turns, start=1):
         if verdict.status != "passed":
             break
+        verdict = _run_once(case, impl, Draw(_stream(seed, case, number), single=axis, alone=number == 1), seed)
     return verdict
 
 
-def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
+def singles(axes: int, turn: int, *, batch: bool = False) -> list[int]:
+    """Which of `axes` axes has size 1 in each round after the first: the first one, and two of the others; -1 where none is left.
+
+    batch: whether batches are drawn as such. Then they are 1 in the second round, and all axes are others.
+    """
+    first = 0 if batch else 1
+    others = [first + (turn + i) % (axes - first) for i in range(min(2, axes - first))] if axes > first else []
+    return ([-1 if batch else 0] + others + [-1] * ROUNDS)[: ROUNDS - 1]
+
+
+def _stream(seed: int, case: Case, number: int) -> int:
     """Each case and round draws from a stream of its own, so that it can be repeated alone."""
-    stream = zlib.crc32(f"{seed}:{case.id}:{number}".encode())
-    impl.seed(stream)
-    given = {"impl": impl, "draw": Draw(stream), **case.arguments}
+    return zlib.crc32(f"{seed}:{case.id}:{number}".encode())
+
+
+def _run_once(case: Case, impl: Impl, draw: Draw, seed: int, *, thorough: bool = False) -> Verdict:
+    impl.seed(draw.seed, thorough=thorough, stubs=case.stubs if thorough else ())
+    given = {"impl": impl, "draw": draw, **case.arguments}
     try:
         case.function(**{name: given[name] for name in case.parameters})
         impl.settle()
@@ -173,8 +192,7 @@ def _run_once(case: Case, impl: Impl, seed: int, number: int) -> Verdict:
                 if hole in case.stubs:
                     return Verdict(case, "todo", seed, f"{hole} is not written yet", f"{hole} is not written yet")
                 return Verdict(case, "blocked", seed, f"waits for {hole}", f"waits for {hole}")
-        public = f"{error.what} raised {error.kind}{error.said}" if error.kind else error.message
-        return Verdict(case, "failed", seed, str(error), public, error.hint, error.line)
+        return Verdict(case, "failed", seed, str(error), error.public + error.said, error.hint, error.line)
     except CheckFailure as error:
         return Verdict(case, "failed", seed, str(error), error.public, error.hint)
     except AssertionError as error:

@@ -22,8 +22,9 @@ from course.checking.impl import Impl
 from course.checking.load import impl_from, module_from_source, reference_impl, reference_module, variant_module
 from course.checking.runner import Case, Suite, Verdict, fresh_seed, load_suite, run
 from course.errors import CourseError, at
-from course.proving.bars import BAR, MARKED, SEEDS_OF_A_FAKE, SEEDS_OF_A_VARIANT
+from course.proving.bars import BAR, MARKED, SEEDS_OF_A_FAKE, SEEDS_OF_A_HOLLOW, SEEDS_OF_A_VARIANT
 from course.proving.forks import Ended, cores, forked, processor_seconds
+from course.proving.hollow import hollows
 from course.proving.mutate import Mutant, mutants
 from course.units.catalogue import Unit
 from course.units.source import find_definition
@@ -350,7 +351,10 @@ def variants_accepted(
     *,
     seed: int | None = None,
 ) -> list[Acceptance]:
-    """The reference and every entry of VARIANTS accepted on `seeds` seeds, every entry of FAKES rejected on twenty of them."""
+    """The reference and every entry of VARIANTS accepted on `seeds` seeds, every entry of FAKES rejected on twenty of them.
+
+    So is every answer of `hollow.hollows`, on a few seeds: it needs no chance to be seen.
+    """
     jobs, first = jobs or cores(), fresh_seed() if seed is None else seed
     suite = load_suite(unit)
     reference_module(unit)
@@ -359,9 +363,11 @@ def variants_accepted(
     rows = [("reference", stub, "", seeds) for stub in unit.stubs]
     rows += [("variant", stub, name, seeds) for stub, table in suite.variants.items() for name in table]
     rows += [("fake", stub, name, fakes) for stub, table in suite.fakes.items() for name in table]
+    emptied = {(stub, name): text for stub, name, text in hollows(unit.module.read_text(encoding="utf-8"), unit.stubs)}
+    rows += [("fake", *key, min(seeds, SEEDS_OF_A_HOLLOW)) for key in emptied]
     chunk = 10  # seeds per process: enough to be worth a fork, few enough to share between processors
     parts = [(row, range(first + at_, first + min(at_ + chunk, row[3]))) for row in rows for at_ in range(0, row[3], chunk)]
-    tasks = [_acceptance_task(suite, *row[:3], part) for row, part in parts]
+    tasks = [_acceptance_task(suite, *row[:3], part, emptied.get(row[1:3], "")) for row, part in parts]
     wrong: dict[tuple[str, str, str], list[str]] = {row[:3]: [] for row in rows}
     spent: dict[tuple[str, str, str], float] = dict.fromkeys(wrong, 0.0)
     for done, (index, outcome) in enumerate(forked(tasks, [600.0] * len(tasks), jobs), start=1):
@@ -380,10 +386,16 @@ def variants_accepted(
     ]
 
 
-def _acceptance_task(suite: Suite, kind: str, stub: str, name: str, seeds: range) -> Callable[[], tuple[list[str], float]]:
+def _acceptance_task(
+    suite: Suite, kind: str, stub: str, name: str, seeds: range, source: str
+) -> Callable[[], tuple[list[str], float]]:
+    """source: of the answer, where it is none of the suite's."""
+
     def task() -> tuple[list[str], float]:
         if kind == "reference":
             impl = reference_impl(suite.unit)
+        elif source:
+            impl = impl_from(module_from_source(source, stub), suite.unit)
         else:
             table = suite.variants if kind == "variant" else suite.fakes
             impl = impl_from(variant_module(suite.unit, stub, table[stub][name]), suite.unit)

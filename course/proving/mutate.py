@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from course.errors import CourseError
+from course.proving.breaches import breaches
 from course.units.source import find_definition
 
 
@@ -163,7 +164,12 @@ def mutants(source: str, stub: str, *, no_gradient: Iterable[str] = (), devices:
     seen = {ast.dump(function)}
     found: list[Mutant] = []
     counts: Counter[tuple[str, str, str]] = Counter()
-    for operator, target, replacement in _changes(function, scope):
+    of_module = any(
+        isinstance(node, ast.ClassDef) and function in node.body and any("Module" in ast.unparse(base) for base in node.bases)
+        for node in tree.body
+    )
+    broken = breaches(function, _body(function), of_module=of_module)  # last: a change that both make keeps its older name
+    for operator, target, replacement in itertools.chain(_changes(function, scope), broken):
         made = writer.write(target, replacement, seen)
         if made is None:
             continue

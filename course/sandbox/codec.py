@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.wire import Named, Remote
+from course.wire import Changed, Named, Remote
 
 MAX_MESSAGE = 64 << 20  # bytes of one message, JSON and blob together
 MAX_JSON = 4 << 20
@@ -57,7 +57,7 @@ NUMPY_CODES = {np.dtype(name): code for name, code in (
 )}  # fmt: skip
 FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 LOW, HIGH = -(2**63), 2**63 - 1
-LIST, TUPLE, DICT, FLOAT, TENSOR, COMPLEX, ARRAY, REMOTE, NAMED = "ltdfxcarn"  # kinds
+LIST, TUPLE, DICT, FLOAT, TENSOR, COMPLEX, ARRAY, REMOTE, NAMED, CHANGED = "ltdfxcarnw"  # kinds
 NUMPY_DTYPES = {DTYPES[code] for code in NUMPY_CODES.values()}
 
 
@@ -144,6 +144,8 @@ def _pack(value: Any, tensors: list[bytes], depth: int) -> Any:
         return [ARRAY, code, list(value.shape)]
     if kind is Remote:
         return [REMOTE, value.id, _clean(value.type_name, MAX_NAME)]
+    if kind is Changed:
+        return [CHANGED, _pack(value.value, tensors, depth + 1), _pack(value.changes, tensors, depth + 1)]
     if kind is Named:
         return [NAMED, _clean(value.name, MAX_NAME)]
     raise WireError(f"a value of type {kind.__name__[:64]} is not carried")
@@ -288,6 +290,11 @@ class _Reader:
             return Remote(item[1], name(_string(item[2], MAX_NAME), "object"))
         if kind == NAMED and size == 2:
             return Named(_string(item[1], MAX_NAME))
+        if kind == CHANGED and size == 3 and depth == 1:
+            came, changes = self.value(item[1], depth + 1), self.value(item[2], depth + 1)
+            if type(changes) is not list:
+                raise WireError("what a call has changed is malformed")
+            return Changed(came, changes)
         raise WireError("the message has a value of no known kind")
 
     def _tensor(self, code: Any, shape: Any) -> Tensor:

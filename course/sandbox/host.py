@@ -17,7 +17,7 @@ from course.sandbox.words import plain
 REDUCED = "protects against crashes, not against attackers"
 BOOT = "import sys; exec(compile(sys.argv[1], 'sent:boot', 'exec'))"  # so that its file is not "<string>", as a learner's may be
 PARTS = ("alone", "cells", "codec", "isolation", "seccomp", "terms", "worker", "zygote")
-SENT = ("course", "course.wire", "course.sandbox", *(f"course.sandbox.{part}" for part in PARTS))
+SENT = ("course", "course.guard", "course.wire", "course.sandbox", *(f"course.sandbox.{part}" for part in PARTS))
 # All that a sandboxed process has of an environment. One thread each: a zygote may not have more, and a child needs none.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",

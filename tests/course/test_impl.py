@@ -169,6 +169,46 @@ def test_assert_close_rejects(actual, expected, message):
         assert_close(actual, expected)
 
 
+def test_difference_of_precision_names_digits_and_dtypes_and_no_formula():
+    truth = torch.tensor([1.0, 2.0], dtype=torch.float64) / 3
+    with pytest.raises(CheckFailure, match=r"differs only in precision .*from digit [78] on: float64 .*float32") as caught:
+        assert_close(truth.float().double(), truth, hint="another formula")
+    assert caught.value.hint == "", "a formula is not what is wrong"
+    assert "0.33333334" in str(caught.value) and "0.3333" not in caught.value.public
+    with pytest.raises(CheckFailure) as caught:
+        assert_close(truth + 1e-5, truth, hint="another formula")
+    assert "precision" not in str(caught.value), "a missing term of 1e-5 is no rounding"
+    assert caught.value.hint == "another formula"
+
+
+@pytest.mark.parametrize(
+    ("actual", "about"),
+    [
+        (torch.zeros(3), "shape"),
+        (torch.zeros(2), "dtype"),
+        (torch.tensor([0.0, float("nan")], dtype=torch.float64), "NaN"),
+        (None, "type"),
+        (torch.ones(2, dtype=torch.float64), "values"),
+    ],
+)
+def test_hint_belongs_to_the_property_that_failed(actual, about):
+    expected = torch.zeros(2, dtype=torch.float64)
+    for hint_for in ("values", f"values {about}", "type shape dtype NaN precision"):
+        with pytest.raises(CheckFailure) as caught:
+            assert_close(actual, expected, hint="likely", hint_for=hint_for)
+        assert caught.value.hint == ("likely" if about in hint_for.split() else "")
+
+
+def test_other_error_than_expected_is_named_beside_it(impl):
+    with pytest.raises(ImplementationError) as caught, raises(KeyError, hint="look it up"):
+        impl.fails(torch.zeros(1))
+    assert str(caught.value) == "fails: expected a KeyError, it raised a ValueError: x must be positive"
+    assert caught.value.public == "fails: expected a KeyError, it raised a ValueError", (
+        "what the answer says stays with its author"
+    )
+    assert caught.value.kind == "ValueError"
+
+
 def test_assert_close_accepts_another_order_of_summation():
     x = torch.randn(4096)
     assert_close(x.flip(0).sum(), x.double().sum().float(), tolerance=1e-3)

@@ -229,7 +229,7 @@ FAKES = {
 }
 VARIANTS = {
     "total": {
-        "matmul": lambda x, scale=1.0: x @ torch.full((x.shape[1],), scale, dtype=x.dtype),
+        "matmul": lambda x, scale=1.0: x @ x.new_full((x.shape[1],), scale),
         "einsum": lambda x, scale=1.0: scale * torch.einsum("ab->a", x),
         "axis by its number": Edit("dim=-1", "dim=1"),
     },

@@ -18,7 +18,7 @@ T = 64  # frames of a log-mel
 @pytest.mark.stub("reparameterize")
 @pytest.mark.parametrize("temperature", [None, 0.0, 0.6, 1.5])
 def test_sample_is_mean_plus_scaled_deviation_times_noise(impl, draw, temperature):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar, noise = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
     expected = mu + (1.0 if temperature is None else temperature) * torch.sqrt(torch.exp(logvar)) * noise
     given = (mu, logvar, noise) if temperature is None else (mu, logvar, noise, temperature)
@@ -28,7 +28,7 @@ def test_sample_is_mean_plus_scaled_deviation_times_noise(impl, draw, temperatur
 
 @pytest.mark.stub("reparameterize")
 def test_gradient_reaches_mean_and_log_variance(impl, draw):
-    B, D, temperature = draw.size(), draw.size(), draw.number(0.3, 2)
+    B, D, temperature = draw.batch(), draw.size(), draw.number(0.3, 2)
     mu, logvar, noise, g = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
     by_mu, by_logvar = impl.vjp("reparameterize", mu, logvar, noise, temperature, wrt=(0, 1), cotangent=g)
     assert_close(by_mu, g, what="the gradient of mu", hint="is mu detached?")
@@ -50,7 +50,7 @@ def kl_by_torch(mu, logvar, prior_mu, prior_logvar):
 
 @pytest.mark.stub("gaussian_kl")
 def test_kl_equals_that_of_torch_distributions(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar, prior_mu, prior_logvar = draw.normal(4, B, D)
     hint = "½ ((σ² + (μ − μₚ)²) / σₚ² − 1 − log(σ² / σₚ²)), posterior first, for each item and dimension: sum nothing yet"
     assert_close(impl.gaussian_kl(mu, logvar, prior_mu, prior_logvar), kl_by_torch(mu, logvar, prior_mu, prior_logvar), hint=hint)
@@ -58,7 +58,7 @@ def test_kl_equals_that_of_torch_distributions(impl, draw):
 
 @pytest.mark.stub("gaussian_kl")
 def test_kl_of_a_gaussian_to_itself_is_zero(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar = draw.normal(B, D, scale=3), draw.normal(B, D)
     hint = "equal Gaussians have no divergence, wherever they lie"
     assert_close(impl.gaussian_kl(mu, logvar, mu, logvar), torch.zeros_like(mu), hint=hint)
@@ -66,7 +66,7 @@ def test_kl_of_a_gaussian_to_itself_is_zero(impl, draw):
 
 @pytest.mark.stub("gaussian_kl")
 def test_kl_trains_posterior_and_prior(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     given, g = list(draw.normal(4, B, D)), draw.normal(B, D)
     with torch.enable_grad():
         leaves = [x.clone().requires_grad_() for x in given]
@@ -85,7 +85,7 @@ def free_bits_by_loop(kl, least):
 
 @pytest.mark.stub("free_bits")
 def test_each_dimension_costs_its_mean_but_at_least_the_free_nats(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     kl = draw.normal(B, D).square() * draw.uniform(D, low=0.1, high=2)
     for least in (0.0, kl.mean(0).median().item() * draw.number(0.8, 1.2), draw.number(0.2, 1)):
         expected = torch.tensor(free_bits_by_loop(kl, least), dtype=torch.float64)
@@ -95,7 +95,7 @@ def test_each_dimension_costs_its_mean_but_at_least_the_free_nats(impl, draw):
 
 @pytest.mark.stub("free_bits")
 def test_a_dimension_below_its_free_nats_is_not_pushed(impl, draw):
-    B, D = draw.size(), draw.size(2)
+    B, D = draw.batch(), draw.size(2)
     least = draw.number(0.3, 1)
     mean = torch.where(torch.arange(D) % 2 == 0, 0.5 * least, 2 * least)[draw.permutation(D)]
     spread = draw.uniform(B, D, low=0.2, high=1.8)
@@ -110,7 +110,7 @@ def test_a_dimension_below_its_free_nats_is_not_pushed(impl, draw):
 @pytest.mark.stub("negative_elbo")
 @pytest.mark.parametrize("given", [{}, {"beta": 0.0}, {"beta": 7.0}, {"least": 0.8}, {"beta": 3.0, "least": 0.4}], ids=str)
 def test_loss_is_summed_error_plus_weighted_kl(impl, draw, given):
-    B, M, frames, D = draw.size(), *draw.sizes(3, 2, 7)
+    B, M, frames, D = draw.batch(), *draw.sizes(3, 2, 7)
     predicted, mels, kl = draw.normal(B, M, frames), draw.normal(B, M, frames), draw.normal(B, D).square()
     likelihood = Normal(predicted, 1.0).log_prob(mels).sum() / B + M * frames * 0.5 * math.log(2 * math.pi)
     expected = -likelihood + given.get("beta", 1.0) * free_bits_by_loop(kl, given.get("least", 0.0))
@@ -123,7 +123,7 @@ def test_loss_is_summed_error_plus_weighted_kl(impl, draw, given):
 
 @pytest.mark.stub("negative_elbo")
 def test_loss_trains_decoder_and_posterior(impl, draw):
-    B, M, frames, D = draw.size(), *draw.sizes(3, 2, 7)
+    B, M, frames, D = draw.batch(), *draw.sizes(3, 2, 7)
     predicted, mels, kl = draw.normal(B, M, frames), draw.normal(B, M, frames), draw.normal(B, D).square() + 0.1
     beta, g = draw.number(0.5, 5), torch.tensor(draw.number(0.5, 2), dtype=torch.float64)
     by_predicted, by_kl = impl.vjp("negative_elbo", predicted, mels, kl, beta=beta, wrt=(0, 2), cotangent=g)
@@ -198,7 +198,9 @@ def test_probe_keeps_the_dtype_of_its_features(impl, draw):
     labels = draw.integers(classes, (N,))
     expected = ridge_scores(features.double(), labels, held_out.double(), classes, 0.1).float()
     hint = "one-hot labels are integers: bring them to the dtype of the features"
-    assert_close(impl.linear_probe(features, labels, held_out, classes, 0.1), expected, tolerance=1e-3, hint=hint)
+    assert_close(
+        impl.linear_probe(features, labels, held_out, classes, 0.1), expected, tolerance=1e-3, hint=hint, hint_for="values dtype"
+    )
 
 
 @pytest.mark.stub("linear_probe")
@@ -261,7 +263,7 @@ def with_random_weights(impl, draw, latent, condition, **config):
 
 @pytest.mark.stub("ImageToSpeech.decode")
 def test_decode_feeds_latent_and_condition_to_the_decoder(impl, draw):
-    B, (D, E) = draw.size(), draw.sizes(2, 3, 8)
+    B, (D, E) = draw.batch(), draw.sizes(2, 3, 8)
     model, state = with_random_weights(impl, draw, D, E)
     z, condition = draw.normal(B, D, dtype=torch.float32), draw.normal(B, E, dtype=torch.float32)
     hint = "the latent comes first, then the condition; the linear layer's output is (B, channels, 8), channels before frames"
@@ -270,7 +272,7 @@ def test_decode_feeds_latent_and_condition_to_the_decoder(impl, draw):
 
 @pytest.mark.stub("ImageToSpeech.decode")
 def test_gradient_flows_from_sound_to_latent_and_condition(impl, draw):
-    B, (D, E) = draw.size(), draw.sizes(2, 3, 8)
+    B, (D, E) = draw.batch(), draw.sizes(2, 3, 8)
     model, state = with_random_weights(impl, draw, D, E)
     z, condition = draw.normal(B, D, dtype=torch.float32), draw.normal(B, E, dtype=torch.float32)
     g = draw.normal(B, 48, T, dtype=torch.float32)
@@ -288,7 +290,7 @@ def test_gradient_flows_from_sound_to_latent_and_condition(impl, draw):
 @pytest.mark.parametrize("learned", [True, False], ids=["learned prior", "standard prior"])
 @pytest.mark.parametrize("temperature", [None, 0.0, 0.7])
 def test_sample_decodes_a_draw_from_the_prior(impl, draw, learned, temperature):
-    B, (D, E) = draw.size(), draw.sizes(2, 3, 8)
+    B, (D, E) = draw.batch(), draw.sizes(2, 3, 8)
     model, state = with_random_weights(impl, draw, D, E, learned_prior=learned)
     images = draw.uniform(B, 1, 24, 24, dtype=torch.float32) ** 8  # nearly black, with its ink now here, now there
     noise = draw.normal(B, D, dtype=torch.float32)
@@ -307,7 +309,7 @@ def looped_kl(mu, logvar, prior_mu, prior_logvar):
     for d in range(mu.shape[1]):
         variance, prior = logvar[:, d].exp(), prior_logvar[:, d].exp()
         term = torch.log(prior.sqrt() / variance.sqrt()) + (variance + (mu[:, d] - prior_mu[:, d]) ** 2) / (2 * prior) - 0.5
-        out = out + F.one_hot(torch.tensor(d), mu.shape[1]) * term[:, None]
+        out = out + F.one_hot(torch.tensor(d, device=mu.device), mu.shape[1]) * term[:, None]
     return out
 
 

@@ -30,7 +30,7 @@ def cut(images, size):
 
 def random_images(draw, size, channels=1):
     rows, columns = draw.sizes(2, 1, 4)
-    return draw.normal(draw.size(1, 3), draw.size(channels, 3), rows * size, columns * size)
+    return draw.normal(draw.batch(1, 3), draw.size(channels, 3), rows * size, columns * size)
 
 
 @pytest.mark.stub("patchify")
@@ -131,7 +131,7 @@ def random_cross(impl, draw):
     module.double()
     state = draw.like({name: value.double() for name, value in module.state_dict().items()}, scale=0.7)
     module.load_state_dict(state)
-    B, (T, S) = draw.size(1, 4), draw.sizes(2, 1, 7)
+    B, (T, S) = draw.batch(1, 4), draw.sizes(2, 1, 7)
     return module, own_cross(state, heads), draw.normal(B, T, C), draw.normal(B, S, C)
 
 
@@ -193,7 +193,7 @@ def random_block(impl, draw):
     block.double()
     state = draw.like({name: value.double() for name, value in block.state_dict().items()}, scale=0.6)
     block.load_state_dict(state)
-    B, (T, S) = draw.size(1, 4), draw.sizes(2, 2, 6)
+    B, (T, S) = draw.batch(1, 4), draw.sizes(2, 2, 6)
     return block, own_block(state, heads), draw.normal(B, T, C), draw.normal(B, S, C)
 
 
@@ -787,7 +787,7 @@ VARIANTS = {
     "teacher_forcing": {
         "copies written to": looped_teacher_forcing,
         "where": lambda tokens, starts: (
-            torch.where(torch.arange(tokens.shape[1] - 1) == 0, starts[:, None], tokens[:, :-1]),
+            torch.where(torch.arange(tokens.shape[1] - 1, device=tokens.device) == 0, starts[:, None], tokens[:, :-1]),
             torch.where(tokens[:, 1:] == PAD, IGNORED, tokens[:, 1:]),
         ),
         "row by row": lambda tokens, starts: tuple(

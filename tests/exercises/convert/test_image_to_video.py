@@ -78,7 +78,7 @@ def constant(vector, B, H, W):
 
 @pytest.mark.stub("base_grid")
 def test_grid_counts_columns_and_rows_from_zero(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2, 1, 8)
+    B, (H, W) = draw.batch(), draw.sizes(2, 1, 8)
     expected = torch.tensor([[list(range(W)) for _ in range(H)], [[r for _ in range(W)] for r in range(H)]]).double()
     hint = "plane 0 is x, the column, which changes along the last axis; plane 1 is y, the row; both in pixels from 0"
     assert_close(impl.base_grid(draw.normal(B, 2, H, W)), expected, hint=hint)
@@ -90,13 +90,13 @@ def test_grid_has_the_dtype_of_the_flow(impl, draw, precision):
     dtype, (H, W) = getattr(torch, precision), draw.sizes(2)
     expected = torch.stack([torch.arange(W).expand(H, W), torch.arange(H)[:, None].expand(H, W)]).to(dtype)
     hint = "the grid is to be added to the flow: take its dtype and its device"
-    assert_close(impl.base_grid(torch.zeros(1, 2, H, W, dtype=dtype)), expected, hint=hint)
+    assert_close(impl.base_grid(torch.zeros(1, 2, H, W, dtype=dtype)), expected, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("warp")
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_warp_agrees_with_scipy(impl, draw, padding):
-    B, C, (H, W) = draw.size(high=4), draw.size(high=4), draw.sizes(2)
+    B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     images, flow = draw.normal(B, C, H, W), draw.normal(B, 2, H, W, scale=2)
     hint = (
         "the result at p is the image at p + flow(p), the flow in pixels: right, then down; half a pixel off? see align_corners"
@@ -106,14 +106,14 @@ def test_warp_agrees_with_scipy(impl, draw, padding):
 
 @pytest.mark.stub("warp")
 def test_outside_of_the_picture_is_nothing_unless_asked(impl, draw):
-    B, C, (H, W) = draw.size(high=4), draw.size(high=4), draw.sizes(2)
+    B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     images, flow = draw.normal(B, C, H, W), draw.normal(B, 2, H, W, scale=4)
     assert_close(impl.warp(images, flow), by_scipy(images, flow, "zeros"), hint="`padding` is zeros by default: is it passed on?")
 
 
 @pytest.mark.stub("warp")
 def test_a_whole_number_of_pixels_is_a_shift(impl, draw):
-    B, C, (H, W) = draw.size(high=4), draw.size(high=4), draw.sizes(2)
+    B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     right, down = draw.integer(-3, 3), draw.integer(-3, 3)
     images, expected = draw.normal(B, C, H, W), torch.zeros(B, C, H, W, dtype=torch.float64)
     for row in range(H):
@@ -126,7 +126,7 @@ def test_a_whole_number_of_pixels_is_a_shift(impl, draw):
 
 @pytest.mark.stub("warp")
 def test_no_flow_changes_nothing(impl, draw):
-    B, C, (H, W) = draw.size(), draw.size(), draw.sizes(2)
+    B, C, (H, W) = draw.batch(), draw.size(), draw.sizes(2)
     images = draw.normal(B, C, H, W, dtype=torch.float32)
     hint = "a flow of zero must give the image itself, not a blurred one: align_corners and the normalisation must agree"
     assert_close(impl.warp(images, torch.zeros(B, 2, H, W)), images, hint=hint)
@@ -134,7 +134,7 @@ def test_no_flow_changes_nothing(impl, draw):
 
 @pytest.mark.stub("warp")
 def test_warp_agrees_with_an_affine_grid(impl, draw):
-    B, C, (H, W) = draw.size(high=4), draw.size(high=4), draw.sizes(2)
+    B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     images, theta = draw.normal(B, C, H, W), draw.normal(B, 2, 3, scale=0.5)
     grid = F.affine_grid(theta, [B, C, H, W], align_corners=False)  # of Spatial Transformer Networks
     x, y = ((grid + 1) * torch.tensor([W, H]) - 1).div(2).unbind(-1)  # in pixels
@@ -147,7 +147,7 @@ def test_warp_agrees_with_an_affine_grid(impl, draw):
 @pytest.mark.stub("warp")
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_gradient_of_warp(impl, draw, padding):
-    B, C, (H, W) = draw.size(high=4), draw.size(high=4), draw.sizes(2)
+    B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     inputs, g = [draw.normal(B, C, H, W), draw.normal(B, 2, H, W, scale=1.5)], draw.normal(B, C, H, W)
     expected = gradients(lambda images, flow: by_gathers(images, flow, padding), inputs, g)
     actual = impl.vjp("warp", *inputs, padding, wrt=(0, 1), cotangent=g)
@@ -161,7 +161,7 @@ def test_gradient_of_warp(impl, draw, padding):
 
 @pytest.mark.stub("compose_flows")
 def test_second_flow_is_read_where_the_first_one_leads(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2)
+    B, (H, W) = draw.batch(), draw.sizes(2)
     first, second = draw.normal(2, B, 2, H, W, scale=1.5)
     hint = "first(p) + second(p + first(p)); outside of the picture, second goes on as at its border"
     assert_close(impl.compose_flows(first, second), composed(first, second), hint=hint)
@@ -169,7 +169,7 @@ def test_second_flow_is_read_where_the_first_one_leads(impl, draw):
 
 @pytest.mark.stub("compose_flows")
 def test_translations_add(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2)
+    B, (H, W) = draw.batch(), draw.sizes(2)
     a, b = draw.normal(2, scale=3), draw.normal(2, scale=3)
     expected = constant(a + b, B, H, W)
     hint = "two translations are one, up to the border and beyond: are there zeros outside of the second flow?"
@@ -178,7 +178,7 @@ def test_translations_add(impl, draw):
 
 @pytest.mark.stub("compose_flows")
 def test_warping_twice_is_warping_by_the_composition(impl, draw):
-    B, (H, W) = draw.size(high=4), draw.sizes(2, 5, 8)
+    B, (H, W) = draw.batch(high=4), draw.sizes(2, 5, 8)
     right, down = draw.integer(-2, 2), draw.integer(-2, 2)
     picture = draw.normal(B, 1, H, W)
     second = draw.integers(3, (B, 2, H, W), low=-2).double()
@@ -192,7 +192,7 @@ def test_warping_twice_is_warping_by_the_composition(impl, draw):
 
 @pytest.mark.stub("compose_flows")
 def test_gradient_of_the_composition(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2)
+    B, (H, W) = draw.batch(), draw.sizes(2)
     inputs, g = list(draw.normal(2, B, 2, H, W, scale=1.5)), draw.normal(B, 2, H, W)
     expected = gradients(composed, inputs, g)
     actual = impl.vjp("compose_flows", *inputs, wrt=(0, 1), cotangent=g)
@@ -213,7 +213,7 @@ def integrated(motion, steps):
 
 @pytest.mark.stub("integrate")
 def test_each_pixel_follows_the_field_step_by_step(impl, draw):
-    B, S, (H, W) = draw.size(), draw.size(), draw.sizes(2)
+    B, S, (H, W) = draw.batch(), draw.size(), draw.sizes(2)
     motion = draw.normal(B, 2, H, W)
     hint = "F₁ is the motion itself, and Fₖ₊₁(p) = Fₖ(p) + M(p + Fₖ(p)); one flow per step, on axis 1"
     assert_close(impl.integrate(motion, S), integrated(motion, S), hint=hint)
@@ -221,7 +221,7 @@ def test_each_pixel_follows_the_field_step_by_step(impl, draw):
 
 @pytest.mark.stub("integrate")
 def test_an_even_motion_grows_by_the_same_in_each_step(impl, draw):
-    B, S, (H, W) = draw.size(), draw.size(3), draw.sizes(2)
+    B, S, (H, W) = draw.batch(), draw.size(3), draw.sizes(2)
     step = draw.normal(2)
     expected = torch.stack([constant(step * k, B, H, W) for k in range(1, S + 1)], dim=1)
     hint = "k steps of a translation lead k times as far, at the border too"
@@ -230,7 +230,7 @@ def test_an_even_motion_grows_by_the_same_in_each_step(impl, draw):
 
 @pytest.mark.stub("integrate")
 def test_gradient_passes_through_every_step(impl, draw):
-    B, S, (H, W) = draw.size(high=4), draw.size(2, 5), draw.sizes(2)
+    B, S, (H, W) = draw.batch(high=4), draw.size(2, 5), draw.sizes(2)
     motion, g = draw.normal(B, 2, H, W), draw.normal(B, S, 2, H, W)
     (expected,) = gradients(lambda field: integrated(field, S), [motion], g)
     hint = "every step reads the same field, so all of them send it a gradient: detach nothing on the way"
@@ -263,7 +263,7 @@ MASK = "trusted where |F(p) + R(q)|² < α (|F(p)|² + |R(q)|²) + β at q = p +
 @pytest.mark.stub("occlusion_mask")
 @pytest.mark.parametrize("bounds", ["default", "alpha", "beta", "both"])
 def test_mask_agrees_with_a_loop(impl, draw, bounds):
-    B, (H, W) = draw.size(2), draw.sizes(2, 3, 8)
+    B, (H, W) = draw.batch(2), draw.sizes(2, 3, 8)
     flow = draw.normal(B, 2, H, W)
     reverse = draw.normal(B, 2, H, W, scale=0.7) - 0.6 * flow
     alpha = draw.number(0.2, 1.2) if bounds in ("alpha", "both") else 0.01
@@ -290,7 +290,7 @@ def test_where_a_thing_left_its_ghost_is_not_trusted(impl, draw):
 
 @pytest.mark.stub("occlusion_mask")
 def test_what_comes_from_outside_is_not_trusted(impl, draw):
-    B, (H, W) = draw.size(high=4), draw.sizes(2, 3, 8)
+    B, (H, W) = draw.batch(high=4), draw.sizes(2, 3, 8)
     right, down = draw.integer(-2, 2), draw.integer(-2, 2)
     flow = constant((right, down), B, H, W)
     expected = torch.zeros(B, 1, H, W, dtype=torch.float64)
@@ -303,7 +303,7 @@ def test_what_comes_from_outside_is_not_trusted(impl, draw):
 
 @pytest.mark.stub("occlusion_mask")
 def test_an_error_as_large_as_allowed_is_too_large(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2)
+    B, (H, W) = draw.batch(), draw.sizes(2)
     flow, reverse = torch.zeros(B, 2, H, W), torch.zeros(B, 2, H, W)
     reverse[:, draw.integer(0, 1)] = 2.0
     hint = "an error of 4 with a bound of 4 (α = 0, β = 4, or α = 1, β = 0): the inequality is strict"
@@ -331,7 +331,7 @@ def looped_variation(flow):
 
 @pytest.mark.stub("smoothness")
 def test_variation_agrees_with_a_loop(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2, 1, 8)
+    B, (H, W) = draw.batch(), draw.sizes(2, 1, 8)
     flow = draw.normal(B, 2, H, W)
     hint = "absolute differences to the right and to the lower neighbour, of both planes, summed per item, over H·W"
     assert_close(impl.smoothness(flow), looped_variation(flow), hint=hint)
@@ -339,7 +339,7 @@ def test_variation_agrees_with_a_loop(impl, draw):
 
 @pytest.mark.stub("smoothness")
 def test_a_translation_costs_nothing(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2)
+    B, (H, W) = draw.batch(), draw.sizes(2)
     flow = constant(draw.normal(2, scale=5), B, H, W)
     hint = "only changes cost, not motion itself, and the last column has no neighbour to its right: the picture does not wrap"
     assert_close(impl.smoothness(flow), torch.zeros(B, dtype=torch.float64), hint=hint)
@@ -347,7 +347,7 @@ def test_a_translation_costs_nothing(impl, draw):
 
 @pytest.mark.stub("smoothness")
 def test_gradient_of_the_variation(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2)
+    B, (H, W) = draw.batch(), draw.sizes(2)
     flow, g = draw.normal(B, 2, H, W), draw.normal(B)
 
     def variation(x):
@@ -369,7 +369,7 @@ def mixed(images, flows, masks, residuals):
 
 def layers(draw):
     """Image, flows, masks and residuals of random sizes."""
-    B, T, C, (H, W) = draw.size(2, 4), draw.size(2, 5), draw.size(high=4), draw.sizes(2)
+    B, T, C, (H, W) = draw.batch(2, 4), draw.size(2, 5), draw.size(high=4), draw.sizes(2)
     image, flows = draw.normal(B, C, H, W), draw.normal(B, T, 2, H, W, scale=1.5)
     return image, flows, draw.uniform(B, T, 1, H, W), draw.normal(B, T, C, H, W)
 
@@ -404,7 +404,7 @@ def test_gradient_reaches_flow_mask_and_residual(impl, draw):
 @pytest.mark.stub("psnr")
 @pytest.mark.parametrize("axes", [1, 2, 4])
 def test_psnr_agrees_with_its_definition(impl, draw, axes):
-    B, rest = draw.size(), [draw.size(2, 4) for _ in range(axes)]
+    B, rest = draw.batch(), [draw.size(2, 4) for _ in range(axes)]
     predicted, target = draw.uniform(2, B, *rest)
     expected = []
     for a, b in zip(predicted.flatten(1).tolist(), target.flatten(1).tolist(), strict=True):
@@ -424,10 +424,10 @@ def test_a_tenth_of_the_error_is_twenty_decibels(impl, draw):
 
 @pytest.mark.stub("psnr")
 def test_equal_pictures_have_no_noise(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     target = draw.uniform(B, draw.size(), draw.size(), dtype=torch.float32)
     hint = "1 / 0 is infinite: a small number added to the error would cap the figure"
-    assert_close(impl.psnr(target, target), torch.full((B,), torch.inf), hint=hint)
+    assert_close(impl.psnr(target, target), torch.full((B,), torch.inf), hint=hint, hint_for="values NaN")
 
 
 # --- wrong and right ---------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def total_of(log_probs, text):
 
 @pytest.mark.stub("ctc_loss")
 def test_adds_up_every_alignment(impl, draw):
-    B, T, K = draw.size(1, 4), draw.integer(3, 6), draw.integer(2, 4)
+    B, T, K = draw.batch(1, 4), draw.integer(3, 6), draw.integer(2, 4)
     texts = [random_text(draw, K, 3, T) for _ in range(B)]
     labels, symbols = padded(texts, draw, K, 3)
     log_probs = random_log_probs(draw, B, T, K)
@@ -97,7 +97,7 @@ def test_adds_up_every_alignment(impl, draw):
 
 @pytest.mark.stub("ctc_loss")
 def test_agrees_with_torch_on_items_of_any_length(impl, draw):
-    B, T, L, K = draw.size(2, 5), draw.integer(12, 25), draw.integer(4, 8), draw.integer(3, 9)
+    B, T, L, K = draw.batch(2, 5), draw.integer(12, 25), draw.integer(4, 8), draw.integer(3, 9)
     frames = draw.integers(T + 1, (B,), low=9)
     texts = [random_text(draw, K, L, count) for count in frames.tolist()]
     labels, symbols = padded(texts, draw, K, L)
@@ -109,19 +109,23 @@ def test_agrees_with_torch_on_items_of_any_length(impl, draw):
 
 @pytest.mark.stub("ctc_loss")
 def test_ctc_loss_of_a_long_sound_is_finite_in_float32(impl, draw):
-    B, T, L, K = draw.size(1, 3), 150, 12, 20
+    B, T, L, K = draw.batch(1, 3), 150, 12, 20
     log_probs = random_log_probs(draw, B, T, K, scale=5, dtype=torch.float32)
     labels, count = draw.integers(K, (B, L), low=1), torch.full((B,), T)
     expected = F.ctc_loss(log_probs.double().transpose(0, 1), labels, count, torch.full((B,), L), reduction="none").float()
     result = impl.ctc_loss(log_probs, labels, count, torch.full((B,), L))
     assert_close(
-        result, expected, tolerance=1e-4, hint="150 probabilities multiplied underflow: keep logarithms, add by logsumexp"
+        result,
+        expected,
+        tolerance=1e-4,
+        hint="150 probabilities multiplied underflow: keep logarithms, add by logsumexp",
+        hint_for="values NaN",
     )
 
 
 @pytest.mark.stub("ctc_loss")
 def test_gradient_is_how_often_a_symbol_is_visited(impl, draw):
-    B, T, K = draw.size(2, 4), draw.integer(6, 7), draw.integer(3, 4)
+    B, T, K = draw.batch(2, 4), draw.integer(6, 7), draw.integer(3, 4)
     frames = draw.integers(T, (B,), low=5)
     texts = [[1, 2, 1, 2], *(random_text(draw, K, 4, count) for count in frames[1:].tolist())]
     labels, symbols = padded(texts, draw, K, 4)
@@ -149,7 +153,7 @@ def test_a_text_that_does_not_fit_costs_infinity(impl, draw):
     (only,) = alignments(tuple(fits), T)
     expected = torch.tensor([-log_probs[0, range(T), only].sum(), math.inf, math.inf], dtype=torch.float64)
     hint = "infinite where no alignment exists: more letters than frames, or no frame left for the blank between equal letters"
-    assert_close(impl.ctc_loss(log_probs, labels, frames, symbols), expected, hint=hint)
+    assert_close(impl.ctc_loss(log_probs, labels, frames, symbols), expected, hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("ctc_loss")
@@ -161,7 +165,13 @@ def test_an_item_that_does_not_fit_gives_no_gradient(impl, draw):
     )
     hint = "a single item of infinite loss must not make the weights NaN: its gradient is 0"
     assert_finite(gradient, what="the gradient", hint=hint)
-    assert_close(gradient[1], torch.zeros(T, K).double(), what="the gradient of the item that does not fit", hint=hint)
+    assert_close(
+        gradient[1],
+        torch.zeros(T, K).double(),
+        what="the gradient of the item that does not fit",
+        hint=hint,
+        hint_for="values NaN",
+    )
 
 
 @pytest.mark.stub("best_alignment")
@@ -210,7 +220,7 @@ def test_too_few_frames_are_refused(impl, draw):
 
 @pytest.mark.stub("greedy_decode")
 def test_likeliest_symbol_of_each_frame_collapsed(impl, draw):
-    B, T, K = draw.size(), draw.integer(3, 12), draw.integer(2, 4)
+    B, T, K = draw.batch(), draw.integer(3, 12), draw.integer(2, 4)
     log_probs, frames = random_log_probs(draw, B, T, K), draw.integers(T + 1, (B,), low=1)
     log_probs[0, range(3), [1, BLANK, 1]], frames[0] = 1.0, T  # a letter twice, a blank between
     expected = [said_by(row[:count].argmax(1).tolist()) for row, count in zip(log_probs, frames.tolist(), strict=True)]
@@ -337,7 +347,7 @@ def random_words(draw, low=0, high=6):
 
 @pytest.mark.stub("word_error_rate")
 def test_least_edits_over_all_words_said(impl, draw):
-    N = draw.size()
+    N = draw.batch()
     heard, said = [random_words(draw) for _ in range(N)], [random_words(draw, low=1) for _ in range(N)]
     errors = sum(distance(tuple(h.split()), tuple(s.split())) for h, s in zip(heard, said, strict=True))
     words = sum(len(text.split()) for text in said)
@@ -381,7 +391,7 @@ def normalised(mels, frames):
 
 @pytest.mark.stub("normalise")
 def test_mean_and_variance_of_each_band_over_the_sound(impl, draw):
-    B, M, T = draw.size(), draw.size(), draw.integer(2, 9)
+    B, M, T = draw.batch(), draw.size(), draw.integer(2, 9)
     mels, frames = 3 * draw.normal(B, M, T) - 1.5, draw.integers(T + 1, (B,), low=1)
     hint = "statistics over the first `frames` frames of each band of each item; 0 after them; √(variance + 1e-5)"
     assert_close(impl.normalise(mels, frames), normalised(mels, frames), hint=hint)
@@ -389,7 +399,7 @@ def test_mean_and_variance_of_each_band_over_the_sound(impl, draw):
 
 @pytest.mark.stub("normalise")
 def test_silence_behind_the_end_does_not_count(impl, draw):
-    B, M, T = draw.size(2), draw.size(), draw.integer(2, 6)
+    B, M, T = draw.batch(2), draw.size(), draw.integer(2, 6)
     mels, frames = draw.normal(B, M, T), draw.integers(T + 1, (B,), low=1)
     longer = F.pad(mels, (0, draw.size()), value=-3.0)
     expected = F.pad(normalised(mels, frames), (0, longer.shape[2] - T))
@@ -398,7 +408,7 @@ def test_silence_behind_the_end_does_not_count(impl, draw):
 
 @pytest.mark.stub("normalise")
 def test_a_constant_band_becomes_zero(impl, draw):
-    B, M, T = draw.size(), draw.size(), draw.integer(2, 6)
+    B, M, T = draw.batch(), draw.size(), draw.integer(2, 6)
     quiet = torch.full((B, M, T), draw.choice([-3.0, 2.0]))
     frames = draw.integers(T + 1, (B,), low=1)
     hint = "a band in which nothing happens has variance 0: 1e-5 more, before the root, keeps the quotient finite"

@@ -32,7 +32,7 @@ def pooled(states, scores, mask):
 
 def sequences(draw, low=1):
     """States, scores, and a mask with at least one moment in each item, unlike a prefix."""
-    B, T, C = draw.size(2), draw.size(3), draw.size()
+    B, T, C = draw.batch(2), draw.size(3), draw.size()
     mask = draw.uniform(B, T) < 0.6
     mask[torch.arange(B), draw.integers(T, (B,))] = True
     return draw.normal(B, T, C), draw.normal(B, T, scale=2), mask
@@ -55,7 +55,7 @@ def test_states_that_are_masked_leave_no_trace(impl, draw):
     hint = "what the mask leaves out has weight 0, not a small one: use -inf, whatever its score"
     scores[~mask] = 200.0
     states[~mask] = 1e6
-    assert_close(impl.attention_pool(states, scores, mask), expected, hint=hint)
+    assert_close(impl.attention_pool(states, scores, mask), expected, hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("attention_pool")
@@ -75,7 +75,7 @@ def test_silence_is_zeros_and_not_nan(impl, draw):
     result = impl.attention_pool(states, scores, mask)
     hint = "a softmax of nothing but -inf is NaN: give a sequence without any sound zeros"
     assert_finite(result, hint=hint)
-    assert_close(result, pooled(states, scores, mask), hint=hint)
+    assert_close(result, pooled(states, scores, mask), hint=hint, hint_for="values NaN")
     g = draw.normal(*result.shape)
     for name, value in zip(
         ("states", "scores"), impl.vjp("attention_pool", states, scores, mask, wrt=(0, 1), cotangent=g), strict=True
@@ -105,7 +105,7 @@ def cosines(first, second):
 
 @pytest.mark.stub("contrastive_logits")
 def test_logits_are_cosines_over_the_temperature(impl, draw):
-    N, M, D = draw.size(), draw.size(), draw.size(2)
+    N, M, D = draw.batch(), draw.size(), draw.size(2)
     first, second, scale = draw.normal(N, D, scale=3), draw.normal(M, D, scale=0.2), draw.normal()
     expected = cosines(first, second) * math.exp(scale)
     hint = "unit vectors on both sides, a row per item of the first; logit_scale is a logarithm: times its exponential"
@@ -114,7 +114,7 @@ def test_logits_are_cosines_over_the_temperature(impl, draw):
 
 @pytest.mark.stub("contrastive_logits")
 def test_gradient_of_the_logits(impl, draw):
-    N, M, D = draw.size(), draw.size(), draw.size(2)
+    N, M, D = draw.batch(), draw.size(), draw.size(2)
     inputs = [draw.normal(N, D), draw.normal(M, D), draw.normal()]
     g = draw.normal(N, M)
     expected = gradients(lambda a, b, s: cosines(a, b) * s.exp(), inputs, g)
@@ -126,7 +126,7 @@ def test_gradient_of_the_logits(impl, draw):
 
 @pytest.mark.stub("contrastive_logits")
 def test_a_large_scale_still_has_a_gradient(impl, draw):
-    N, D = draw.size(2), draw.size(2)
+    N, D = draw.batch(2), draw.size(2)
     first, second, scale = draw.normal(N, D), draw.normal(N, D), torch.tensor(5.0, dtype=torch.float64)
     expected = cosines(first, second) * math.exp(5)
     hint = "the training loop holds the parameter below log 100; clamped in here it would lose its gradient and never come back"
@@ -135,7 +135,7 @@ def test_a_large_scale_still_has_a_gradient(impl, draw):
 
 @pytest.mark.stub("false_negatives")
 def test_pairs_that_say_the_same(impl, draw):
-    B = draw.size(2, 9)
+    B = draw.batch(2, 9)
     contents = draw.integers(draw.size(1, 4), (B,), low=-1)
     expected = torch.tensor([[i != j and contents[i].item() == contents[j].item() for j in range(B)] for i in range(B)])
     hint = "True where two different items have the same content; the diagonal is the positive pair, so False"
@@ -144,7 +144,7 @@ def test_pairs_that_say_the_same(impl, draw):
 
 @pytest.mark.stub("false_negatives")
 def test_nothing_is_ignored_where_all_differ(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     hint = "without repetitions every other item is a true negative"
     expected = torch.zeros(B, B, dtype=torch.bool)
     assert_equal(impl.false_negatives(10 * draw.permutation(B)), expected, hint=hint, what="the mask")
@@ -162,7 +162,7 @@ def looped_loss(logits, ignored):
 
 
 def square(draw, low=2):
-    B = draw.size(low, 8)
+    B = draw.batch(low, 8)
     ignored = draw.uniform(B, B) < 0.4
     ignored.fill_diagonal_(False)
     return draw.normal(B, B, scale=2), ignored
@@ -181,7 +181,7 @@ def test_loss_agrees_with_a_loop(impl, draw):
 
 @pytest.mark.stub("contrastive_loss")
 def test_loss_of_knowing_nothing_is_the_logarithm_of_the_choices(impl, draw):
-    B = draw.size(2)
+    B = draw.batch(2)
     logits, ignored = torch.full((B, B), draw.number(-3, 3), dtype=torch.float64), torch.zeros(B, B, dtype=torch.bool)
     hint = "equal logits, B choices: log B nats; is the mean taken over rows and columns, and not their sum?"
     expected = torch.tensor(math.log(B), dtype=torch.float64)
@@ -202,8 +202,10 @@ def test_loss_survives_the_largest_scale(impl, draw):
     B = draw.size(2)
     logits, ignored = 1000 * torch.eye(B) - 500, torch.zeros(B, B, dtype=torch.bool)
     hint = "log-softmax subtracts the maximum; exp of 500 overflows in float32"
-    assert_close(impl.contrastive_loss(logits, ignored), torch.tensor(0.0), hint=hint)
-    assert_close(impl.contrastive_loss(-logits, ignored), torch.tensor(1000.0 + math.log(B - 1)), hint=hint)
+    assert_close(impl.contrastive_loss(logits, ignored), torch.tensor(0.0), hint=hint, hint_for="values NaN")
+    assert_close(
+        impl.contrastive_loss(-logits, ignored), torch.tensor(1000.0 + math.log(B - 1)), hint=hint, hint_for="values NaN"
+    )
 
 
 @pytest.mark.stub("contrastive_loss")
@@ -234,14 +236,14 @@ RETRIEVAL = "a query counts once if any of the k things of largest cosine is rel
 @pytest.mark.stub("retrieval_at_k")
 @pytest.mark.parametrize("k", [1, 2, 3, "all"])
 def test_retrieval_agrees_with_sorting(impl, draw, k):
-    Q, G, D = draw.size(3, 8), draw.size(3, 8), draw.size(2)
+    Q, G, D = draw.batch(3, 8), draw.size(3, 8), draw.size(2)
     queries, gallery = draw.normal(Q, D), draw.normal(G, D) * draw.uniform(G, 1, low=0.1, high=10)
     relevant = draw.uniform(Q, G) < 0.3
     k = G if k == "all" else k
     expected = looped_retrieval(queries, gallery, relevant, k)
     assert_close(impl.retrieval_at_k(queries, gallery, relevant, k), expected, hint=RETRIEVAL)
     single = impl.retrieval_at_k(queries.float(), gallery.float(), relevant, k)
-    assert_close(single, expected.float(), hint="the figure has the dtype of the queries")
+    assert_close(single, expected.float(), hint="the figure has the dtype of the queries", hint_for="values dtype")
 
 
 @pytest.mark.stub("retrieval_at_k")
@@ -265,7 +267,7 @@ def test_retrieval_looks_at_the_first_one_unless_told(impl, draw):
 
 @pytest.mark.stub("retrieval_at_k")
 def test_retrieval_refuses_a_k_that_makes_no_sense(impl, draw):
-    Q, G = draw.size(), draw.size()
+    Q, G = draw.batch(), draw.size()
     queries, gallery, relevant = draw.normal(Q, 4), draw.normal(G, 4), torch.ones(Q, G, dtype=torch.bool)
     for k in (0, -1, G + 1):
         with raises(ValueError, hint=f"k = {k} of a gallery of {G}"):
@@ -274,7 +276,7 @@ def test_retrieval_refuses_a_k_that_makes_no_sense(impl, draw):
 
 @pytest.mark.stub("modality_gap")
 def test_gap_is_the_distance_of_the_mean_directions(impl, draw):
-    N, M, D = draw.size(), draw.size(), draw.size(2)
+    N, M, D = draw.batch(), draw.size(), draw.size(2)
     first, second = draw.normal(N, D) * draw.uniform(N, 1, low=0.1, high=9), draw.normal(M, D) + 2
     centres = [(x / np.linalg.norm(x, axis=1, keepdims=True)).mean(0) for x in (first.numpy(), second.numpy())]
     hint = "unit vectors first, then the mean of each modality, then the length of the difference"
@@ -284,7 +286,7 @@ def test_gap_is_the_distance_of_the_mean_directions(impl, draw):
 
 @pytest.mark.stub("modality_gap")
 def test_gap_is_between_modalities_not_between_items(impl, draw):
-    N, D = draw.size(2), draw.size(2)
+    N, D = draw.batch(2), draw.size(2)
     cloud = draw.normal(N, D)
     hint = "the same cloud in another order has no gap, however far apart its items are"
     assert_close(impl.modality_gap(cloud, cloud[draw.permutation(N)] * 3) + 1, 1.0, hint=hint)
@@ -304,7 +306,7 @@ def moved(embeddings, noise, level):
 
 @pytest.mark.stub("perturb")
 def test_perturbed_embedding(impl, draw):
-    B, D = draw.size(), draw.size(2)
+    B, D = draw.batch(), draw.size(2)
     embeddings, noise, level = draw.normal(B, D, scale=3), draw.normal(B, D, scale=0.5), draw.number(0.1, 1.5)
     hint = "the noise gives a direction only; the step is level times the length of the embedding; the result has length 1"
     assert_close(impl.perturb(embeddings, noise, level), moved(embeddings, noise, level), hint=hint)
@@ -312,7 +314,7 @@ def test_perturbed_embedding(impl, draw):
 
 @pytest.mark.stub("perturb")
 def test_no_noise_only_normalises(impl, draw):
-    B, D = draw.size(), draw.size(2)
+    B, D = draw.batch(), draw.size(2)
     embeddings = draw.normal(B, D, scale=3)
     expected = embeddings / embeddings.square().sum(1, keepdim=True).sqrt()
     assert_close(impl.perturb(embeddings, draw.normal(B, D), 0.0), expected, hint="a level of 0 moves nothing")
@@ -320,7 +322,7 @@ def test_no_noise_only_normalises(impl, draw):
 
 @pytest.mark.stub("perturb")
 def test_angle_is_bounded_by_the_level(impl, draw):
-    B, D, level = draw.size(2), draw.size(3), draw.number(0.1, 0.9)
+    B, D, level = draw.batch(2), draw.size(3), draw.number(0.1, 0.9)
     embeddings = F.normalize(draw.normal(B, D), dim=1)
     cosine = (impl.perturb(embeddings, draw.normal(B, D, scale=20), level) * embeddings).sum(1).min().item()
     hint = "a step of λ from the end of a unit vector turns it by at most arcsin λ, however long the noise is"
@@ -329,7 +331,7 @@ def test_angle_is_bounded_by_the_level(impl, draw):
 
 @pytest.mark.stub("perturb")
 def test_gradient_of_the_perturbation(impl, draw):
-    B, D, level = draw.size(), draw.size(2), draw.number(0.1, 1.5)
+    B, D, level = draw.batch(), draw.size(2), draw.number(0.1, 1.5)
     embeddings, noise, g = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
     (expected,) = gradients(lambda h: moved(h, noise, level), [embeddings], g)
     hint = "an encoder can be trained through it: the length of the embedding is part of the formula"
@@ -352,7 +354,7 @@ def slid(pictures, step, frames):
 
 @pytest.mark.stub("animate")
 def test_frames_lead_away_from_the_picture(impl, draw):
-    B, C, T, (H, W) = draw.size(high=4), draw.size(high=3), draw.size(2, 6), draw.sizes(2, 3, 8)
+    B, C, T, (H, W) = draw.batch(high=4), draw.size(high=3), draw.size(2, 6), draw.sizes(2, 3, 8)
     pictures, step = draw.normal(B, C, H, W), draw.normal(B, 2, scale=0.7)
     hint = "frame 0 is the picture; in frame k each pixel p shows the picture at p − k · step (x to the right, y down)"
     assert_close(impl.animate(pictures, step, T), slid(pictures, step, T), hint=hint)
@@ -360,7 +362,7 @@ def test_frames_lead_away_from_the_picture(impl, draw):
 
 @pytest.mark.stub("animate")
 def test_one_frame_is_the_picture(impl, draw):
-    B, (H, W) = draw.size(), draw.sizes(2, 3, 8)
+    B, (H, W) = draw.batch(), draw.sizes(2, 3, 8)
     pictures = draw.normal(B, 1, H, W)
     hint = "the first frame is the picture itself"
     assert_close(impl.animate(pictures, draw.normal(B, 2), 1), pictures[:, None], hint=hint)
@@ -368,7 +370,7 @@ def test_one_frame_is_the_picture(impl, draw):
 
 @pytest.mark.stub("animate")
 def test_whole_steps_are_shifts(impl, draw):
-    B, (H, W) = draw.size(high=4), draw.sizes(2, 4, 8)
+    B, (H, W) = draw.batch(high=4), draw.sizes(2, 4, 8)
     right, down = draw.choice([(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1)])
     pictures, T = draw.normal(B, 1, H, W), 3
     expected = torch.zeros(B, T, 1, H, W, dtype=torch.float64)
@@ -385,7 +387,7 @@ def test_whole_steps_are_shifts(impl, draw):
 def tent(pictures, step, frames):
     """The same video by sums over all pixels with tents as weights, differentiable."""
     H, W = pictures.shape[2:]
-    rows, columns = torch.arange(H, dtype=step.dtype), torch.arange(W, dtype=step.dtype)
+    rows, columns = torch.arange(H).to(step), torch.arange(W).to(step)
     videos = []
     for k in range(frames):
         y, x = rows - k * step[:, 1:], columns - k * step[:, :1]  # (B, H), (B, W)
@@ -396,7 +398,7 @@ def tent(pictures, step, frames):
 
 @pytest.mark.stub("animate")
 def test_gradient_of_picture_and_motion(impl, draw):
-    B, C, T, (H, W) = draw.size(high=4), draw.size(high=3), draw.size(2, 5), draw.sizes(2, 3, 8)
+    B, C, T, (H, W) = draw.batch(high=4), draw.size(high=3), draw.size(2, 5), draw.sizes(2, 3, 8)
     inputs, g = [draw.normal(B, C, H, W), draw.normal(B, 2, scale=0.7)], draw.normal(B, T, C, H, W)
     expected = gradients(lambda a, b: tent(a, b, T), inputs, g)
     actual = impl.vjp("animate", *inputs, T, wrt=(0, 1), cotangent=g)
@@ -604,7 +606,7 @@ VARIANTS = {
     "false_negatives": {
         "filled": lambda contents: torch.eq(contents[None], contents[:, None]).fill_diagonal_(False),
         "by position": lambda contents: (contents[:, None] == contents)
-        & (torch.arange(len(contents))[:, None] != torch.arange(len(contents))),
+        & (torch.arange(len(contents))[:, None] != torch.arange(len(contents))).to(contents.device),
         "exclusive or": Edit("same & ~torch", "same ^ torch"),
     },
     "contrastive_loss": {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises
+from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises, weight_gradients
 from reference_impl.data import digits_in_motion as motion
 
 NULL = [motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)
@@ -67,7 +67,7 @@ def levels(draw, B):
 @pytest.mark.stub("q_sample")
 @pytest.mark.parametrize("pixels", ["flat", "image"])
 def test_noisy_picture_is_mixed_item_by_item(impl, draw, pixels):
-    B = draw.size(2)
+    B = draw.batch(2)
     shape = (B, draw.size()) if pixels == "flat" else (B, 1, *draw.sizes(2, 2, 5))
     x0, noise, alpha_bar = draw.normal(*shape), draw.normal(*shape), levels(draw, B)
     pairs = zip(x0, noise, alpha_bar.tolist(), strict=True)
@@ -78,7 +78,7 @@ def test_noisy_picture_is_mixed_item_by_item(impl, draw, pixels):
 
 @pytest.mark.stub("q_sample")
 def test_ends_are_the_picture_and_the_noise(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     x0, noise = draw.normal(B, 1, 3, 2, dtype=torch.float32), draw.normal(B, 1, 3, 2, dtype=torch.float32)
     assert_close(impl.q_sample(x0, torch.ones(B), noise), x0, hint="ᾱ = 1 is a clean picture")
     assert_close(impl.q_sample(x0, torch.zeros(B), noise), noise, hint="ᾱ = 0 is pure noise")
@@ -86,7 +86,7 @@ def test_ends_are_the_picture_and_the_noise(impl, draw):
 
 @pytest.mark.stub("q_sample")
 def test_gradient_reaches_the_picture(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     x0, noise, g, alpha_bar = draw.normal(B, 3), draw.normal(B, 3), draw.normal(B, 3), levels(draw, B)
     expected = g * alpha_bar.sqrt()[:, None]
     assert_close(impl.vjp("q_sample", x0, alpha_bar, noise, wrt=0, cotangent=g), expected, hint="d x_t / d x_0 = √ᾱ")
@@ -94,7 +94,7 @@ def test_gradient_reaches_the_picture(impl, draw):
 
 @pytest.mark.stub("q_sample")
 def test_gradient_reaches_the_level(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     x0, noise, g, alpha_bar = draw.normal(B, 3), draw.normal(B, 3), draw.normal(B, 3), levels(draw, B)
     slope = x0 / (2 * alpha_bar.sqrt()[:, None]) - noise / (2 * (1 - alpha_bar).sqrt()[:, None])
     hint = "a schedule may be learned: ᾱ has a gradient through both square roots"
@@ -115,12 +115,12 @@ def test_cosines_then_sines_of_falling_frequencies(impl, draw, half):
         rows.append([math.cos(a) for a in angles] + [math.sin(a) for a in angles])
     hint = "angle = t · 10000^(−i / (D/2)), i = 0 … D/2 − 1; all cosines first, then all sines; float32"
     # An angle of a thousand has an error of 1e-4 in float32.
-    assert_close(impl.timestep_embedding(t, 2 * half), torch.tensor(rows), tolerance=5e-4, hint=hint)
+    assert_close(impl.timestep_embedding(t, 2 * half), torch.tensor(rows), tolerance=5e-4, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("timestep_embedding")
 def test_embedding_of_time_zero(impl, draw):
-    B, half = draw.size(), draw.size()
+    B, half = draw.batch(), draw.size()
     expected = torch.cat([torch.ones(B, half), torch.zeros(B, half)], dim=1)
     hint = "cos 0 = 1 in the first half, sin 0 = 0 in the second"
     assert_close(impl.timestep_embedding(torch.zeros(B, dtype=torch.int64), 2 * half), expected, hint=hint)
@@ -157,7 +157,7 @@ def captions(draw, B):
 
 @pytest.mark.stub("drop_condition")
 def test_whole_captions_are_hidden_where_the_number_is_below(impl, draw):
-    B, probability = draw.size(2), draw.number(0.2, 0.8)
+    B, probability = draw.batch(2), draw.number(0.2, 0.8)
     tokens, uniforms = captions(draw, B), draw.uniform(B, dtype=torch.float32)
     uniforms[0], uniforms[-1] = 0.0, 0.99  # one of each kind at least
     pairs = zip(tokens.tolist(), uniforms.tolist(), strict=True)
@@ -168,7 +168,7 @@ def test_whole_captions_are_hidden_where_the_number_is_below(impl, draw):
 
 @pytest.mark.stub("drop_condition")
 def test_probability_of_zero_hides_none_and_of_one_hides_all(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     tokens, uniforms = captions(draw, B), draw.uniform(B, dtype=torch.float32)
     uniforms[0] = 0.0
     hint = "uniform < probability, strictly: numbers lie in [0, 1), so 0 hides nothing"
@@ -212,13 +212,13 @@ def target_and_input(x0, noise, a):
 
 @pytest.mark.stub("UNet.diffusion_loss")
 def test_loss_is_the_squared_error_of_the_velocity(impl, draw):
-    B, T = draw.size(2, 4), draw.size(3, 9)
+    B, T = draw.batch(2, 4), draw.size(3, 9)
     model = network(impl, draw)
     x0, tokens, t, noise, schedule = noisy_batch(draw, B, T)
-    total = 0.0
+    total, truth = 0.0, model.reference
     for i in range(B):
         v, x = target_and_input(x0[i], noise[i], schedule[t[i]].item())
-        total += (model(x[None], t[i : i + 1], tokens[i : i + 1])[0] - v).square().sum().item()
+        total += (truth(x[None], t[i : i + 1], tokens[i : i + 1])[0] - v).square().sum().item()
     hint = (
         "ᾱ = schedule[t] of each item, v = √ᾱ ε − √(1 − ᾱ) x_0, the model sees x_t, t and the caption; the mean over all pixels"
     )
@@ -232,7 +232,7 @@ def test_loss_is_the_squared_error_of_the_velocity(impl, draw):
 
 @pytest.mark.stub("UNet.diffusion_loss")
 def test_loss_of_a_silent_network_is_the_power_of_the_velocity(impl, draw):
-    B, T = draw.size(), draw.size(3, 9)
+    B, T = draw.batch(), draw.size(3, 9)
     model = impl.UNet(impl.Config(channels=8, width=8))
     model.load_state_dict({name: torch.zeros_like(value) for name, value in model.state_dict().items()})
     x0, tokens, t, noise, schedule = noisy_batch(draw, B, T)
@@ -244,13 +244,15 @@ def test_loss_of_a_silent_network_is_the_power_of_the_velocity(impl, draw):
 
 @pytest.mark.stub("UNet.diffusion_loss")
 def test_loss_has_a_gradient_for_every_weight(impl, draw):
-    B, T = draw.size(2, 3), draw.size(3, 9)
+    B, T = draw.batch(2, 3), draw.size(3, 9)
     model = network(impl, draw)
     x0, tokens, t, noise, schedule = noisy_batch(draw, B, T)
     items = [target_and_input(x0[i], noise[i], schedule[t[i]].item()) for i in range(B)]
     v, x = torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])
-    pull = 2 / x0.numel() * (model(x, t, tokens) - v)
-    expected = model.vjp(x, t, tokens, wrt="parameters", cotangent=pull)
+    truth = model.reference
+    with torch.enable_grad():
+        loss = (truth(x, t, tokens) - v).square().sum() / x0.numel()
+    expected = weight_gradients(truth, loss)
     actual = model.vjp(x0, tokens, t, noise, schedule, wrt="parameters", method="diffusion_loss")
     hint = "the mean square pulls at the prediction with 2 / N times its error; is the prediction detached?"
     for name in expected:
@@ -261,17 +263,18 @@ def test_loss_has_a_gradient_for_every_weight(impl, draw):
 
 
 def both_velocities(model, x, t, tokens):
-    """The network's answer with the caption and without, one item at a time."""
-    null = torch.tensor([NULL])
-    with_caption = torch.cat([model(x[i : i + 1], t[i : i + 1], tokens[i : i + 1]) for i in range(len(x))])
-    without = torch.cat([model(x[i : i + 1], t[i : i + 1], null) for i in range(len(x))])
+    """What the network, not the learner's, says with the caption and without, one item at a time."""
+    truth, null = model.reference, torch.tensor([NULL])
+    with torch.no_grad():
+        with_caption = torch.cat([truth(x[i : i + 1], t[i : i + 1], tokens[i : i + 1]) for i in range(len(x))])
+        without = torch.cat([truth(x[i : i + 1], t[i : i + 1], null) for i in range(len(x))])
     return with_caption, without
 
 
 @pytest.mark.stub("guided_velocity")
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 1.0, "random"])
 def test_guidance_goes_from_without_to_with_and_beyond(impl, draw, scale):
-    B, scale = draw.size(2, 4), draw.number(1.5, 7.0) if scale == "random" else scale
+    B, scale = draw.batch(2, 4), draw.number(1.5, 7.0) if scale == "random" else scale
     model = network(impl, draw)
     x, t, tokens = draw.normal(B, 1, 24, 24), draw.integers(1001, (B,)), captions(draw, B)
     conditional, unconditional = both_velocities(model, x, t, tokens)
@@ -286,7 +289,7 @@ def test_guidance_goes_from_without_to_with_and_beyond(impl, draw, scale):
 @pytest.mark.stub("ddim_step")
 @pytest.mark.parametrize("pixels", ["flat", "image"])
 def test_true_velocity_leads_along_the_same_noise(impl, draw, pixels):
-    B = draw.size(2)
+    B = draw.batch(2)
     shape = (B, draw.size()) if pixels == "flat" else (B, 1, *draw.sizes(2, 2, 5))
     x0, noise, a, b = draw.uniform(*shape, low=-1), draw.normal(*shape), levels(draw, B), levels(draw, B)
     items = [target_and_input(x0[i], noise[i], a[i].item()) for i in range(B)]
@@ -298,7 +301,7 @@ def test_true_velocity_leads_along_the_same_noise(impl, draw, pixels):
 
 @pytest.mark.stub("ddim_step")
 def test_guess_is_clipped_and_the_noise_follows(impl, draw):
-    B, N = draw.size(2), draw.size(2)
+    B, N = draw.batch(2), draw.size(2)
     x, v, a, b = draw.normal(B, N, scale=3), draw.normal(B, N, scale=3), levels(draw, B), levels(draw, B)
     x[0, 0], v[0, 0], x[0, 1], v[0, 1] = 9.0, -9.0, -9.0, 9.0  # far beyond both ends
     expected = torch.zeros_like(x)
@@ -314,7 +317,7 @@ def test_guess_is_clipped_and_the_noise_follows(impl, draw):
 
 @pytest.mark.stub("ddim_step")
 def test_step_to_zero_noise_gives_the_clipped_guess(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     x, v = draw.normal(B, 1, 3, 2, scale=2, dtype=torch.float32), draw.normal(B, 1, 3, 2, scale=2, dtype=torch.float32)
     a = draw.uniform(B, low=0.05, high=0.95, dtype=torch.float32)
     result = impl.ddim_step(x, v, a, torch.ones(B))
@@ -326,7 +329,7 @@ def test_step_to_zero_noise_gives_the_clipped_guess(impl, draw):
 
 @pytest.mark.stub("ddim_step")
 def test_step_from_almost_pure_noise_is_finite(impl, draw):
-    B = draw.size()
+    B = draw.batch()
     x, v = draw.normal(B, 1, 3, 2, dtype=torch.float32), draw.normal(B, 1, 3, 2, dtype=torch.float32)
     a, b = torch.full((B,), 2.4e-9), torch.full((B,), 6e-3)
     result = impl.ddim_step(x, v, a, b)
@@ -339,7 +342,7 @@ def test_step_from_almost_pure_noise_is_finite(impl, draw):
 
 @pytest.mark.stub("ddim_step")
 def test_step_to_the_same_level_stays(impl, draw):
-    B, N = draw.size(), draw.size()
+    B, N = draw.batch(), draw.size()
     x, v, a = draw.normal(B, N, scale=2), draw.normal(B, N, scale=2), levels(draw, B)
     hint = "picture and noise add up to x at its own level, clipped or not: is the noise computed before the clipping?"
     assert_close(impl.ddim_step(x, v, a, a), x, tolerance=1e-7, hint=hint)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from course.testing import Edit, assert_close, assert_equal, assert_true, raises
+from course.testing import Edit, assert_close, assert_equal, assert_true, raises, weight_gradients
 from reference_impl.data import digits_in_motion as motion
 
 NULL = [motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)
@@ -35,7 +35,7 @@ def spoiled(images, levels, noise, schedule):
 
 @pytest.mark.stub("augment")
 def test_each_picture_is_spoiled_to_a_level_of_its_own(impl, draw):
-    B, T = draw.size(2), draw.size(3, 9)
+    B, T = draw.batch(2), draw.size(3, 9)
     largest = draw.integer(1, T)
     images, schedule = draw.uniform(B, 1, *draw.sizes(2, 2, 5)), falling_schedule(draw, T)
     noise, uniforms = draw.normal(*images.shape), draw.uniform(B)
@@ -50,7 +50,7 @@ def test_each_picture_is_spoiled_to_a_level_of_its_own(impl, draw):
 
 @pytest.mark.stub("augment")
 def test_level_zero_leaves_the_picture_and_the_largest_is_reached(impl, draw):
-    B, T = draw.size(), draw.size(3, 9)
+    B, T = draw.batch(), draw.size(3, 9)
     largest = draw.integer(1, T - 1)
     images, schedule = draw.uniform(B, 1, 3, 2), falling_schedule(draw, T)
     noise = draw.normal(*images.shape)
@@ -68,7 +68,7 @@ def test_level_zero_leaves_the_picture_and_the_largest_is_reached(impl, draw):
 
 @pytest.mark.stub("augment")
 def test_gradient_reaches_the_picture(impl, draw):
-    B, T = draw.size(2), draw.size(3, 9)
+    B, T = draw.batch(2), draw.size(3, 9)
     images, uniforms, schedule = draw.uniform(B, 1, 2, 3), draw.uniform(B), falling_schedule(draw, T)
     noise, g = draw.normal(B, 1, 2, 3), draw.normal(B, 1, 2, 3)
     levels = (uniforms * (T + 1)).long()
@@ -90,7 +90,7 @@ def test_sines_then_cosines_of_octaves(impl, draw, frequencies):
         angles = [2**k * math.pi * level / largest for k in range(K)]
         rows.append([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
     hint = "angle = 2^k π s / S for k = 0 … K − 1; all sines first, then all cosines; float32"
-    assert_close(impl.level_embedding(levels, largest, K), torch.tensor(rows), tolerance=3e-5, hint=hint)
+    assert_close(impl.level_embedding(levels, largest, K), torch.tensor(rows), tolerance=3e-5, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("level_embedding")
@@ -124,7 +124,7 @@ def total_variation(flow):
 
 def loss_case(impl, draw):
     """A network, the weight of its smoothness (as much as the error), its largest level, and a batch."""
-    B, T = draw.size(2, 3), draw.size(4, 9)
+    B, T = draw.batch(2, 3), draw.size(4, 9)
     weight, largest = draw.number(0.2, 2.0), draw.integer(1, T - 1)
     model = video_net(impl, draw, largest, weight)
     videos, schedule = draw.uniform(B, 8, 1, 8, 8), falling_schedule(draw, T)
@@ -136,9 +136,9 @@ def test_loss_compares_with_the_clean_video(impl, draw):
     model, weight, largest, videos, uniforms, noise, schedule = loss_case(impl, draw)
     levels = torch.tensor([math.floor(u * (largest + 1)) for u in uniforms.tolist()])
     noisy = spoiled(videos[:, -1], levels.tolist(), noise, schedule)
-    squares = variation = 0.0
+    squares, variation, truth = 0.0, 0.0, model.reference
     for i in range(len(videos)):
-        made, flow = model(noisy[i : i + 1], levels[i : i + 1], schedule[levels[i : i + 1]])
+        made, flow = truth(noisy[i : i + 1], levels[i : i + 1], schedule[levels[i : i + 1]])
         squares += (made[0] - videos[i]).square().sum().item()
         variation += total_variation(flow[0])
     expected = squares / videos.numel() + weight * variation / len(videos)
@@ -152,12 +152,12 @@ def test_loss_has_a_gradient_for_every_weight(impl, draw):
     model, weight, largest, videos, uniforms, noise, schedule = loss_case(impl, draw)
     levels = torch.tensor([math.floor(u * (largest + 1)) for u in uniforms.tolist()])
     noisy = spoiled(videos[:, -1], levels.tolist(), noise, schedule)
-    made, flow = model(noisy, levels, schedule[levels])
-    flow = flow.detach().requires_grad_()
-    variation = flow.diff(dim=-1).abs().sum() + flow.diff(dim=-2).abs().sum()
-    (weight * variation / flow[0, 0].numel() / len(flow)).backward()
-    pull = (2 / videos.numel() * (made - videos), flow.grad)
-    expected = model.vjp(noisy, levels, schedule[levels], wrt="parameters", cotangent=pull)
+    truth = model.reference
+    with torch.enable_grad():
+        made, flow = truth(noisy, levels, schedule[levels])
+        variation = flow.diff(dim=-1).abs().sum() + flow.diff(dim=-2).abs().sum()
+        loss = (made - videos).square().mean() + weight * variation / flow[0, 0].numel() / len(flow)
+    expected = weight_gradients(truth, loss)
     actual = model.vjp(videos, uniforms, noise, schedule, wrt="parameters", method="augmented_loss")
     hint = "both parts of the loss must reach the weights: is something detached?"
     for name in expected:
@@ -178,11 +178,11 @@ def captions(draw, B):
 
 def sampled(model, tokens, noise, schedule, times, guidance):
     """DDIM from level to level, one item after another, by the formulas of text to image."""
-    null = torch.tensor([NULL])
+    null = torch.tensor([NULL], device=tokens.device)
     rows = []
     for x, row in zip(noise.split(1), tokens.split(1), strict=True):
         for now, then in itertools.pairwise(times):
-            t = torch.tensor([now])
+            t = torch.tensor([now], device=tokens.device)
             with_caption, without = model(x, t, row), model(x, t, null)
             v = without + guidance * (with_caption - without)
             a, b = schedule[now].item(), schedule[then].item()
@@ -196,7 +196,7 @@ def sampled(model, tokens, noise, schedule, times, guidance):
 @pytest.mark.stub("sample_until")
 @pytest.mark.parametrize("stop", ["finished", "truncated"])
 def test_sampling_goes_from_noise_to_the_level_and_no_further(impl, draw, stop):
-    B, T, steps = draw.size(1, 3), 3 * draw.integer(2, 9) + draw.integer(1, 2), 3  # thirds are never halfway between numbers
+    B, T, steps = draw.batch(1, 3), 3 * draw.integer(2, 9) + draw.integer(1, 2), 3  # thirds are never halfway between numbers
     stop = 0 if stop == "finished" else draw.integer(1, T - 4)
     model = impl.UNet(impl.PictureConfig(channels=8, width=8))
     model.double()
@@ -205,7 +205,8 @@ def test_sampling_goes_from_noise_to_the_level_and_no_further(impl, draw, stop):
     tokens, noise, schedule = captions(draw, B), draw.normal(B, 1, 24, 24), falling_schedule(draw, T)
     guidance = draw.number(0.5, 3.0)
     times = [round(T + (stop - T) * i / steps) for i in range(steps + 1)]
-    expected = sampled(model, tokens, noise, schedule, times, guidance)
+    with torch.no_grad():
+        expected = sampled(model.reference, tokens, noise, schedule, times, guidance)
     hint = "levels linspace(T, stop, steps + 1), rounded; each step asks at the level it comes from and goes to the next; return x of `stop`"
     assert_close(impl.sample_until(model, tokens, noise, schedule, stop, steps, guidance), expected, tolerance=1e-7, hint=hint)
 
@@ -246,7 +247,7 @@ def assert_figures(actual, expected, hint):
 @pytest.mark.stub("clip_accuracy")
 @pytest.mark.parametrize("frames", ["even", "odd"])
 def test_frames_and_clips_are_counted(impl, draw, frames):
-    N, T = draw.size(2), 2 * draw.size(1, 4) + (frames == "odd")
+    N, T = draw.batch(2), 2 * draw.size(1, 4) + (frames == "odd")
     labels = draw.integers(10, (N,))
     found = torch.where(draw.uniform(N, T) < 0.7, labels[:, None], draw.integers(10, (N, T)))
     found[0] = labels[0]  # one clip is right throughout
@@ -256,7 +257,7 @@ def test_frames_and_clips_are_counted(impl, draw, frames):
 
 @pytest.mark.stub("clip_accuracy")
 def test_half_of_the_frames_is_no_majority(impl, draw):
-    N, T = draw.size(2), 2 * draw.size(1, 4)
+    N, T = draw.batch(2), 2 * draw.size(1, 4)
     labels = draw.integers(10, (N,))
     found = labels[:, None].repeat(1, T)
     found[:, : T // 2] = -1  # nothing was found
@@ -269,7 +270,7 @@ def test_half_of_the_frames_is_no_majority(impl, draw):
 
 @pytest.mark.stub("error_budget")
 def test_errors_are_inherited_added_or_mended(impl, draw):
-    N = draw.size(2) * 5
+    N = draw.batch(2, 40)
     first, both = draw.uniform(N) < 0.6, draw.uniform(N) < 0.5
     pairs = list(zip(first.tolist(), both.tolist(), strict=True))
     expected = {
@@ -304,7 +305,7 @@ def bilinear(plane, y, x):
 
 @pytest.mark.stub("warping_error")
 def test_each_frame_is_compared_with_the_next_where_the_motion_leads(impl, draw):
-    B, T, C, (H, W) = draw.size(1, 2), draw.size(2, 4), draw.size(1, 2), draw.sizes(2, 3, 5)
+    B, T, C, (H, W) = draw.batch(1, 2), draw.size(2, 4), draw.size(1, 2), draw.sizes(2, 3, 5)
     videos = draw.uniform(B, T, C, H, W)
     flow = draw.uniform(B, 2, H, W, low=-1.2, high=1.2)
     flow[:, :, H // 2, W // 2] = 0.25  # one pixel at least that counts
@@ -328,7 +329,7 @@ def test_each_frame_is_compared_with_the_next_where_the_motion_leads(impl, draw)
 
 @pytest.mark.stub("warping_error")
 def test_true_motion_explains_a_sliding_picture(impl, draw):
-    B, T = draw.size(1, 3), draw.size(2, 4)
+    B, T = draw.batch(1, 3), draw.size(2, 4)
     still = draw.uniform(B, 1, 9, 9)
     videos = torch.stack([still.roll((t, -t), dims=(2, 3)) for t in range(T)], dim=1)  # a pixel down and one to the left a frame
     flow = torch.tensor([-1.0, 1.0], dtype=torch.float64)[None, :, None, None].expand(B, 2, 9, 9)
@@ -339,7 +340,7 @@ def test_true_motion_explains_a_sliding_picture(impl, draw):
 
 @pytest.mark.stub("warping_error")
 def test_without_a_motion_every_pixel_counts(impl, draw):
-    B, T, (H, W) = draw.size(), draw.size(2, 4), draw.sizes(2, 2, 5)
+    B, T, (H, W) = draw.batch(), draw.size(2, 4), draw.sizes(2, 2, 5)
     videos = draw.uniform(B, T, 1, H, W)
     expected = (videos[:, 1:] - videos[:, :-1]).square().flatten(1).mean(1)
     hint = "the centres of the outermost pixels are in the picture: 0 and W − 1, 0 and H − 1 count too"

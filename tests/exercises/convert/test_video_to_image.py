@@ -44,12 +44,17 @@ def test_equal_pictures_are_infinitely_close(impl, draw):
     y = x.clone()
     y[1] += 0.1
     expected = torch.tensor([math.inf, 20.0, math.inf], dtype=torch.float64)
-    assert_close(impl.psnr(x, y), expected, hint="an error of 0 gives infinity (no epsilon), one of 0.1 everywhere gives 20 dB")
+    assert_close(
+        impl.psnr(x, y),
+        expected,
+        hint="an error of 0 gives infinity (no epsilon), one of 0.1 everywhere gives 20 dB",
+        hint_for="values NaN",
+    )
 
 
 @pytest.mark.stub("psnr")
 def test_psnr_can_be_raised_by_gradient(impl, draw):
-    B, H, W = draw.size(), draw.size(), draw.size(2)
+    B, H, W = draw.batch(), draw.size(), draw.size(2)
     x, y, g = draw.uniform(B, H, W), draw.uniform(B, H, W), draw.normal(B)
     mse = (x - y).square().mean((1, 2), keepdim=True)
     expected = -g[:, None, None] * 20 / math.log(10) * (x - y) / (mse * H * W)
@@ -137,7 +142,9 @@ def test_ssim_can_be_a_loss(impl, draw):
 def test_ssim_follows_the_dtype_of_the_pictures(impl, draw):
     x, y = draw.uniform(2, 2, 1, 12, 12, dtype=torch.float32).unbind()
     expected = similarity(x.double(), y.double()).float()
-    assert_close(impl.ssim(x, y), expected, tolerance=1e-4, hint="the window takes the dtype of the pictures")
+    assert_close(
+        impl.ssim(x, y), expected, tolerance=1e-4, hint="the window takes the dtype of the pictures", hint_for="values dtype"
+    )
 
 
 @pytest.mark.stub("ssim")
@@ -184,7 +191,7 @@ def random_cell(impl, draw, kernel, hidden=None):
 @pytest.mark.stub("ConvLSTMCell.forward")
 def test_a_picture_of_one_pixel_makes_it_an_lstm(impl, draw):
     cell, weight, bias, inputs, hidden = random_cell(impl, draw, 1, hidden=5)
-    B, T = draw.size(1, 4), draw.size(2, 5)
+    B, T = draw.batch(1, 4), draw.size(2, 5)
     lstm = nn.LSTM(inputs, hidden, batch_first=True).double()
     matrix = weight.flatten(1)
     lstm.load_state_dict({
@@ -205,7 +212,7 @@ def test_a_picture_of_one_pixel_makes_it_an_lstm(impl, draw):
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_each_pixel_sees_its_neighbourhood(impl, draw, kernel):
     cell, weight, bias, inputs, hidden = random_cell(impl, draw, kernel)
-    B, H, W = draw.size(1, 3), *draw.sizes(2, 1, 6)
+    B, H, W = draw.batch(1, 3), *draw.sizes(2, 1, 6)
     x, h, c = draw.normal(B, inputs, H, W), draw.normal(B, hidden, H, W), draw.normal(B, hidden, H, W)
     hint = "one convolution over x and h together, x first, zeros around the picture"
     for name, one, other in zip("hc", cell(x, h, c), cell_of(weight, bias, x, h, c), strict=True):
@@ -215,7 +222,7 @@ def test_each_pixel_sees_its_neighbourhood(impl, draw, kernel):
 @pytest.mark.stub("ConvLSTMCell.forward")
 def test_gradients_reach_input_states_and_weights(impl, draw):
     cell, weight, bias, inputs, hidden = random_cell(impl, draw, 3)
-    B, H, W = draw.size(1, 3), *draw.sizes(2, 1, 4)
+    B, H, W = draw.batch(1, 3), *draw.sizes(2, 1, 4)
     x, h, c = draw.normal(B, inputs, H, W), draw.normal(B, hidden, H, W), draw.normal(B, hidden, H, W)
     g = list(draw.normal(2, B, hidden, H, W).unbind())
     expected = gradients(cell_of, (weight, bias, x, h, c), g)
@@ -306,7 +313,7 @@ def random_frames(draw, patch, *leading):
 @pytest.mark.stub("NextFrame.step")
 def test_a_step_is_the_frame_and_a_change(impl, draw):
     model, truth = random_network(impl, draw)
-    frame = random_frames(draw, truth.patch, draw.size(1, 3))
+    frame = random_frames(draw, truth.patch, draw.batch(1, 3))
     states = draw.normal(*truth.start(frame).shape)
     expected = truth.step(frame, states)
     hint = "patches in, cell after cell, each on the h of the one below; the change that `head` makes of the last h is added"
@@ -318,7 +325,7 @@ def test_a_step_is_the_frame_and_a_change(impl, draw):
 @pytest.mark.stub("NextFrame.step")
 def test_a_step_lets_gradients_through(impl, draw):
     model, truth = random_network(impl, draw)
-    frame = random_frames(draw, truth.patch, draw.size(1, 2))
+    frame = random_frames(draw, truth.patch, draw.batch(1, 2))
     states = draw.normal(*truth.start(frame).shape)
     g = [draw.normal(*frame.shape), draw.normal(*states.shape)]
     names = list(truth.weights)
@@ -350,7 +357,7 @@ def test_with_a_teacher_each_step_sees_the_true_frame(impl, draw):
     model, truth = random_network(impl, draw)
     hint = "states start at zero and go from step to step; prediction t is made after frame t"
     for T in (1, draw.size(2, 5)):
-        B = draw.size(1, 3)
+        B = draw.batch(1, 3)
         frames = random_frames(draw, truth.patch, B, T)
         everything = torch.ones(B, T, dtype=torch.bool)
         expected = truth.run(frames, everything, T)
@@ -377,7 +384,7 @@ def test_without_a_teacher_a_step_sees_the_prediction(impl, draw):
 @pytest.mark.stub("NextFrame.forward")
 def test_the_future_is_not_seen(impl, draw):
     model, truth = random_network(impl, draw)
-    B, T = draw.size(1, 3), draw.size(2, 5)
+    B, T = draw.batch(1, 3), draw.size(2, 5)
     frames = random_frames(draw, truth.patch, B, T)
     t = draw.integer(1, T - 1)
     other = frames.clone()
@@ -390,7 +397,7 @@ def test_the_future_is_not_seen(impl, draw):
 @pytest.mark.stub("NextFrame.forward")
 def test_training_goes_back_through_time(impl, draw):
     model, truth = random_network(impl, draw)
-    B, T = draw.size(1, 2), draw.size(2, 4)
+    B, T = draw.batch(1, 2), draw.size(2, 4)
     frames = random_frames(draw, truth.patch, B, T)
     mask = draw.uniform(B, T) < 0.5
     mask[0, 1] = False  # at least one prediction is fed back
@@ -411,7 +418,7 @@ def test_training_goes_back_through_time(impl, draw):
 @pytest.mark.stub("rollout")
 def test_predictions_become_inputs(impl, draw):
     model, truth = random_network(impl, draw)
-    B, K, S = draw.size(1, 3), draw.size(1, 4), draw.size(1, 4)
+    B, K, S = draw.batch(1, 3), draw.size(1, 4), draw.size(1, 4)
     frames = random_frames(draw, truth.patch, B, K)
     expected = truth.run(frames, torch.ones(B, K, dtype=torch.bool), K + S - 1)[:, K - 1 :]
     hint = (
@@ -423,7 +430,7 @@ def test_predictions_become_inputs(impl, draw):
 @pytest.mark.stub("rollout")
 def test_gradient_of_a_rollout(impl, draw):
     model, truth = random_network(impl, draw)
-    B, K, S = draw.size(1, 2), draw.size(1, 3), draw.size(2, 3)
+    B, K, S = draw.batch(1, 2), draw.size(1, 3), draw.size(2, 3)
     frames = random_frames(draw, truth.patch, B, K)
     g = draw.normal(B, S, *frames.shape[2:])
     given = torch.ones(B, K, dtype=torch.bool)
@@ -434,7 +441,7 @@ def test_gradient_of_a_rollout(impl, draw):
 
 @pytest.mark.stub("next_frame_loss")
 def test_each_prediction_is_held_against_the_frame_that_follows(impl, draw):
-    B, T = draw.size(), draw.size(1, 5)
+    B, T = draw.batch(), draw.size(1, 5)
     rest = draw.sizes(draw.size(1, 3), 1, 5)
     predictions, frames = draw.normal(B, T, *rest), draw.normal(B, T + 1, *rest)
     errors = [(predictions[b, t] - frames[b, t + 1]).square() for b in range(B) for t in range(T)]
@@ -446,7 +453,7 @@ def test_each_prediction_is_held_against_the_frame_that_follows(impl, draw):
 
 @pytest.mark.stub("next_frame_loss")
 def test_gradient_of_the_loss(impl, draw):
-    B, T, N = draw.size(), draw.size(1, 5), draw.size()
+    B, T, N = draw.batch(), draw.size(1, 5), draw.size()
     predictions, frames = draw.normal(B, T, N), draw.normal(B, T + 1, N)
     expected = 2 * (predictions - frames[:, 1:]) / (B * T * N)
     hint = "2 · error / number of values: mean, not sum, and nothing detached"
@@ -490,7 +497,7 @@ def test_the_result_is_a_picture(impl, draw):
     result = impl.convert(model, draw.uniform(2, 8, 1, 24, 24))  # in float64, unlike the model
     rows = torch.tensor([1.0, 1.0, 0.0, 0.0]).repeat(6)
     hint = "ink lies in [0, 1]; videos come to the dtype of the model"
-    assert_close(result, rows[:, None].expand(2, 1, 24, 24), hint=hint)
+    assert_close(result, rows[:, None].expand(2, 1, 24, 24), hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("convert")
@@ -860,6 +867,9 @@ START = "`start` looks only at the shape, the dtype and the device of a frame, a
 ALIKE = "SSIM is the same of (x, y) and (y, x), and of the variances it takes only the sum"
 
 EQUIVALENT = {
+    "convert": {
+        "dtype: videos = videos.double()": "videos come to the dtype of the model, and float64 holds every number of float32"
+    },
     "ssim": {
         "order: (mean(x), mean(y)) -> (mean(y), mean(x))": ALIKE,
         "order: (mean(x * x) - mx * mx, mean(y *… -> (mean(y * y) - my * my, mean(x *… 53bace": ALIKE,

@@ -59,7 +59,7 @@ def random_convolution(impl, draw):
     module.double()
     state = draw.like({name: value.double() for name, value in module.state_dict().items()})
     module.load_state_dict(state)
-    B, T, (H, W) = draw.size(1, 3), draw.size(1, 5), draw.sizes(2, 2, 6)
+    B, T, (H, W) = draw.batch(1, 3), draw.size(1, 5), draw.sizes(2, 2, 6)
     return module, state, draw.normal(B, T, inputs, H, W), stride
 
 
@@ -100,7 +100,7 @@ def random_pool(impl, draw):
     module.double()
     state = draw.like({name: value.double() for name, value in module.state_dict().items()}, scale=1.0)
     module.load_state_dict(state)
-    return module, state, draw.normal(draw.size(1, 4), draw.size(1, 7), C)
+    return module, state, draw.normal(draw.batch(1, 4), draw.size(1, 7), C)
 
 
 @pytest.mark.stub("AttentionPool.forward")
@@ -169,7 +169,7 @@ def test_one_is_allowed(impl):
 
 
 def random_pass(draw):
-    B, T, V = draw.size(), draw.size(), draw.size(3)
+    B, T, V = draw.batch(), draw.size(), draw.size(3)
     return draw.integers(V, (B, T)), draw.normal(B, T, V), draw.uniform(B, T)
 
 
@@ -213,7 +213,7 @@ def written(table, start, length):
 
 @pytest.mark.stub("run_free")
 def test_goes_on_after_its_own_words_until_the_end(impl, draw):
-    B, V, length = draw.size(2), draw.integer(4, 7), draw.size()
+    B, V, length = draw.batch(2), draw.integer(4, 7), draw.size()
     table = draw.normal(length, draw.integer(V, 2 * V), V)
     table[:, :, EOS] += draw.number(-0.5, 1)
     starts = draw.integers(V, (B,))
@@ -225,7 +225,7 @@ def test_goes_on_after_its_own_words_until_the_end(impl, draw):
 
 @pytest.mark.stub("run_free")
 def test_a_sentence_without_an_end_is_cut_off(impl, draw):
-    B, V, length = draw.size(1, 4), draw.integer(5, 8), draw.size(2, 6)
+    B, V, length = draw.batch(1, 4), draw.integer(5, 8), draw.size(2, 6)
     table = draw.normal(length, V, V)
     table[:, :, :3] -= 99.0  # neither <pad> nor <eos> is ever written
     starts = draw.integers(V, (B,))
@@ -290,7 +290,7 @@ def scheduled_by(
     def scheduled_inputs(inputs, logits, uniforms, keep):
         kept = coin(uniforms, keep)
         if first:
-            kept = kept | (torch.arange(inputs.shape[1]) == 0)
+            kept = kept | (torch.arange(inputs.shape[1], device=inputs.device) == 0)
         return torch.where(kept, inputs, written(logits))
 
     return scheduled_inputs
@@ -298,7 +298,7 @@ def scheduled_by(
 
 def free_by(pick=lambda logits: logits.argmax(1), read=lambda ids: ids, stop=True, end=True, start=False):
     def run_free(score, starts, length):
-        ids, ended = starts[:, None], torch.zeros(len(starts), dtype=torch.bool)
+        ids, ended = starts[:, None], torch.zeros_like(starts, dtype=torch.bool)
         for _ in range(length):
             word = pick(score(read(ids)))
             if stop:
@@ -312,7 +312,7 @@ def free_by(pick=lambda logits: logits.argmax(1), read=lambda ids: ids, stop=Tru
 
 
 def free_with_a_buffer(score, starts, length):
-    ids = torch.full((len(starts), length + 1), PAD)
+    ids = starts.new_full((len(starts), length + 1), PAD)
     ids[:, 0] = starts
     for t in range(length):
         word = score(ids[:, : t + 1]).max(dim=1).indices

@@ -16,7 +16,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "_u", "_v")
 
 @pytest.mark.stub("discriminator_loss")
 def test_hinge_of_every_score(impl, draw):
-    real, fake = draw.normal(draw.size(2), scale=2), draw.normal(draw.size(2), scale=2)
+    real, fake = draw.normal(draw.batch(2), scale=2), draw.normal(draw.batch(2), scale=2)
     on_real = sum(max(0.0, 1.0 - score) for score in real.tolist()) / len(real)
     on_fake = sum(max(0.0, 1.0 + score) for score in fake.tolist()) / len(fake)
     hint = "max(0, 1 − score) for real, max(0, 1 + score) for fake; each averaged over its own batch, then added"
@@ -49,7 +49,7 @@ def test_only_scores_within_the_margin_have_a_gradient(impl, draw):
 
 @pytest.mark.stub("generator_loss")
 def test_generator_wants_high_scores(impl, draw):
-    scores = draw.normal(draw.size(2), scale=3)
+    scores = draw.normal(draw.batch(2), scale=3)
     expected = torch.tensor(-sum(scores.tolist()) / len(scores), dtype=torch.float64)
     assert_close(impl.generator_loss(scores), expected, hint="minus the mean score: no margin, no logarithm")
 
@@ -207,7 +207,7 @@ def drawn_by(state, noise, labels, training=False):
 @pytest.mark.stub("Generator.forward")
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_image_comes_from_noise_and_class(impl, draw, mode):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     model, state = player(impl, draw, "Generator", impl.Config(latent=D, channels=draw.size(1, 5)), mode)
     noise, labels = draw.normal(B, D), draw.integers(CLASSES, (B,))
     expected = drawn_by(state, noise, labels, mode == "train")
@@ -227,7 +227,7 @@ def test_every_class_gives_another_image(impl, draw):
 
 @pytest.mark.stub("Generator.forward")
 def test_gradient_flows_from_image_to_noise(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     model, state = player(impl, draw, "Generator", impl.Config(latent=D, channels=draw.size(1, 3)), "eval")
     noise, labels, g = draw.normal(B, D), draw.integers(CLASSES, (B,)), draw.normal(B, 1, 8, 8)
     with torch.enable_grad():
@@ -240,19 +240,25 @@ def test_gradient_flows_from_image_to_noise(impl, draw):
 @pytest.mark.stub("Generator.forward")
 @pytest.mark.parametrize("dtype", ["float", "bfloat16"])
 def test_generator_follows_the_dtype_of_the_noise(impl, draw, dtype):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     model, state = player(impl, draw, "Generator", impl.Config(latent=D, channels=2), "eval", dtype)
     noise, labels = draw.normal(B, D, dtype=getattr(torch, dtype)), draw.integers(CLASSES, (B,))
     exact = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
     expected = drawn_by(exact, noise.double(), labels).to(noise.dtype)
     tolerance = 1e-4 if dtype == "float" else 0.1
-    assert_close(model(noise, labels), expected, tolerance=tolerance, hint="give the one-hot rows the dtype of the noise")
+    assert_close(
+        model(noise, labels),
+        expected,
+        tolerance=tolerance,
+        hint="give the one-hot rows the dtype of the noise",
+        hint_for="values dtype",
+    )
 
 
 @pytest.mark.stub("Generator.forward")
 @pytest.mark.parametrize("slip", ["latent too wide", "latent too narrow", "fewer labels", "more labels", "an axis too many"])
 def test_noise_of_another_shape_is_refused(impl, draw, slip):
-    B, D = draw.size(2), draw.size(2)
+    B, D = draw.batch(2), draw.size(2)
     model, _ = player(impl, draw, "Generator", impl.Config(latent=D, channels=1), "eval")
     width = {"latent too wide": D + 1, "latent too narrow": D - 1}.get(slip, D)
     count = {"fewer labels": B - 1, "more labels": B + 1}.get(slip, B)

@@ -15,7 +15,7 @@ LEVELS = 16
 
 @pytest.mark.stub("reparameterize")
 def test_sample_is_mean_plus_deviation_times_noise(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar, noise = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
     expected = mu + torch.sqrt(torch.exp(logvar)) * noise
     assert_close(impl.reparameterize(mu, logvar, noise), expected, hint="logvar is log σ²: the deviation is exp(logvar / 2)")
@@ -23,7 +23,7 @@ def test_sample_is_mean_plus_deviation_times_noise(impl, draw):
 
 @pytest.mark.stub("reparameterize")
 def test_gradient_reaches_mean_and_log_variance(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar, noise, g = draw.normal(B, D), draw.normal(B, D), draw.normal(B, D), draw.normal(B, D)
     by_mu, by_logvar = impl.vjp("reparameterize", mu, logvar, noise, wrt=(0, 1), cotangent=g)
     assert_close(by_mu, g, what="the gradient of mu", hint="is mu detached?")
@@ -33,7 +33,7 @@ def test_gradient_reaches_mean_and_log_variance(impl, draw):
 
 @pytest.mark.stub("reparameterize")
 def test_follows_the_dtype_and_the_noise_it_is_given(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, noise = draw.normal(B, D, dtype=torch.float32), draw.normal(B, D, dtype=torch.float32)
     result = impl.reparameterize(mu, torch.full_like(mu, -60.0), noise)
     assert_close(result, mu, hint="with a vanishing variance the sample is the mean; draw no noise of your own")
@@ -41,7 +41,7 @@ def test_follows_the_dtype_and_the_noise_it_is_given(impl, draw):
 
 @pytest.mark.stub("kl_divergence")
 def test_equals_the_kl_of_torch_distributions(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar = draw.normal(B, D), draw.normal(B, D)
     prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
     expected = torch_kl(Normal(mu, torch.exp(0.5 * logvar)), prior).sum(1)
@@ -50,7 +50,7 @@ def test_equals_the_kl_of_torch_distributions(impl, draw):
 
 @pytest.mark.stub("kl_divergence")
 def test_kl_is_zero_at_the_prior(impl, draw):
-    B, D = draw.size(), draw.size(2)
+    B, D = draw.batch(), draw.size(2)
     zeros = torch.zeros(B, D, dtype=torch.float64)
     assert_close(
         impl.kl_divergence(zeros, zeros), torch.zeros(B, dtype=torch.float64), hint="−1 for each latent: missing, or once only?"
@@ -59,7 +59,7 @@ def test_kl_is_zero_at_the_prior(impl, draw):
 
 @pytest.mark.stub("kl_divergence")
 def test_kl_gradient(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     mu, logvar, g = draw.normal(B, D), draw.normal(B, D), draw.normal(B)
     by_mu, by_logvar = impl.vjp("kl_divergence", mu, logvar, wrt=(0, 1), cotangent=g)
     assert_close(by_mu, g[:, None] * mu, what="the gradient of mu", hint="d KL / dμ = μ")
@@ -99,7 +99,7 @@ def test_survives_certain_logits(impl, draw):
 
 @pytest.mark.stub("reconstruction_nll")
 def test_nll_gradient(impl, draw):
-    B, N = draw.size(), draw.size()
+    B, N = draw.batch(), draw.size()
     logits, counts, g = draw.normal(B, N), draw.integers(LEVELS + 1, (B, N)).double(), draw.normal(B)
     expected = g[:, None] * (LEVELS * torch.sigmoid(logits) - counts)
     assert_close(impl.vjp("reconstruction_nll", logits, counts, wrt=0, cotangent=g), expected, hint="d / d logit = n·p − k")
@@ -108,7 +108,7 @@ def test_nll_gradient(impl, draw):
 @pytest.mark.stub("elbo")
 @pytest.mark.parametrize("beta", [None, 0.0, 4.0])
 def test_elbo_is_minus_reconstruction_minus_weighted_kl(impl, draw, beta):
-    B, N, D = draw.size(), draw.size(), draw.size()
+    B, N, D = draw.batch(), draw.size(), draw.size()
     logits, counts = draw.normal(B, N), draw.integers(LEVELS + 1, (B, N)).double()
     mu, logvar = draw.normal(B, D), draw.normal(B, D)
     kl = torch_kl(Normal(mu, torch.exp(0.5 * logvar)), Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(1)
@@ -121,7 +121,7 @@ def test_elbo_is_minus_reconstruction_minus_weighted_kl(impl, draw, beta):
 
 @pytest.mark.stub("elbo")
 def test_elbo_gradient(impl, draw):
-    B, N, D = draw.size(), draw.size(), draw.size()
+    B, N, D = draw.batch(), draw.size(), draw.size()
     logits, counts = draw.normal(B, N), draw.integers(LEVELS + 1, (B, N)).double()
     mu, logvar, g, beta = draw.normal(B, D), draw.normal(B, D), draw.normal(B), draw.number(0.5, 4)
     by_logits, by_mu, by_logvar = impl.vjp("elbo", logits, counts, mu, logvar, beta=beta, wrt=(0, 2, 3), cotangent=g)
@@ -151,7 +151,7 @@ def model_with_random_weights(impl, draw, latent):
 
 @pytest.mark.stub("VAE.decode")
 def test_decode_feeds_latent_and_class_to_the_decoder(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     model, state = model_with_random_weights(impl, draw, D)
     z, labels = draw.normal(B, D, dtype=torch.float32), draw.integers(10, (B,))
     hint = "the latent comes first, then the one-hot class; return logits, without a sigmoid"
@@ -169,7 +169,7 @@ def test_decode_depends_on_the_class(impl, draw):
 
 @pytest.mark.stub("VAE.decode")
 def test_gradient_flows_from_image_to_latent(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     model, state = model_with_random_weights(impl, draw, D)
     z, labels = draw.normal(B, D, dtype=torch.float32), draw.integers(10, (B,))
     g = draw.normal(B, 1, 8, 8, dtype=torch.float32)
@@ -182,7 +182,7 @@ def test_gradient_flows_from_image_to_latent(impl, draw):
 
 @pytest.mark.stub("VAE.interpolate")
 def test_walk_is_evenly_spaced_on_the_straight_line(impl, draw):
-    B, D, S = draw.size(), draw.size(), draw.size(2, 6)
+    B, D, S = draw.batch(), draw.size(), draw.size(2, 6)
     model, state = model_with_random_weights(impl, draw, D)
     start, end = draw.normal(2, B, D, dtype=torch.float32)
     labels = draw.integers(10, (B,))
@@ -196,7 +196,7 @@ def test_walk_is_evenly_spaced_on_the_straight_line(impl, draw):
 
 @pytest.mark.stub("VAE.interpolate")
 def test_walk_of_one_step_is_the_start(impl, draw):
-    B, D = draw.size(), draw.size()
+    B, D = draw.batch(), draw.size()
     model, state = model_with_random_weights(impl, draw, D)
     start, end = draw.normal(2, B, D, dtype=torch.float32)
     labels = draw.integers(10, (B,))
@@ -208,7 +208,7 @@ def test_walk_of_one_step_is_the_start(impl, draw):
 
 @pytest.mark.stub("VAE.interpolate")
 def test_walk_follows_the_dtype_of_its_ends(impl, draw):
-    B, D, S = draw.size(), draw.size(), draw.choice((4, 6, 7))  # not 5: float32 holds quarters exactly
+    B, D, S = draw.batch(), draw.size(), draw.choice((4, 6, 7))  # not 5: float32 holds quarters exactly
     model = impl.VAE(impl.Config(latent=D, channels=2))
     model.double()
     state = draw.like(model.state_dict())
@@ -217,7 +217,9 @@ def test_walk_follows_the_dtype_of_its_ends(impl, draw):
     labels = draw.integers(10, (B,))
     steps = [reference_decoder(state, start + (end - start) * i / (S - 1), labels) for i in range(S)]
     hint = "weights in float32 are off by 1e-8 where the latents are in float64"
-    assert_close(model.interpolate(start, end, labels, S), torch.sigmoid(torch.stack(steps)), hint=hint)
+    assert_close(
+        model.interpolate(start, end, labels, S), torch.sigmoid(torch.stack(steps)), hint=hint, hint_for="values dtype precision"
+    )
 
 
 def mean_kl(mu, logvar):

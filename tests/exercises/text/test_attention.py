@@ -76,7 +76,7 @@ def test_causal_mask_is_made_on_the_device_asked_for(impl):
 
 @pytest.mark.stub("padding_mask")
 def test_the_first_keys_of_each_item_are_open(impl, draw):
-    B, S = draw.size(), draw.size()
+    B, S = draw.batch(), draw.size()
     lengths = draw.integers(S + 1, (B,))
     expected = torch.tensor([[[[s < n for s in range(S)]]] for n in lengths.tolist()])
     hint = "True marks the real tokens, the first lengths[b]; the shape (B, 1, 1, S) broadcasts over heads and queries"
@@ -93,7 +93,7 @@ def test_every_length_from_nothing_to_all_is_legal(impl, draw):
 
 @pytest.mark.stub("padding_mask")
 def test_a_length_out_of_range_is_refused(impl, draw):
-    B, S = draw.size(), draw.size()
+    B, S = draw.batch(), draw.size()
     for wrong in (-1, S + 1, -draw.size(2), S + draw.size(2)):
         lengths = draw.integers(S + 1, (B,))
         lengths[draw.integer(0, B - 1)] = wrong
@@ -124,7 +124,7 @@ def test_weights_agree_with_torch_on_any_shape(impl, draw, axes):
 @pytest.mark.stub("attention_weights")
 @pytest.mark.parametrize("shape", ["T S", "B H T S", "1 1 T S", "B 1 1 S", "B 1 T S"])
 def test_masked_weights_agree_with_torch(impl, draw, shape):
-    B, H, D, (T, S) = draw.size(), draw.size(), draw.size(), draw.sizes(2)
+    B, H, D, (T, S) = draw.batch(), draw.size(), draw.size(), draw.sizes(2)
     q, k = draw.normal(B, H, T, D), draw.normal(B, H, S, D)
     sizes = {"B": B, "H": H, "T": T, "S": S, "1": 1}
     mask = random_mask(draw, *(sizes[name] for name in shape.split()))
@@ -166,7 +166,7 @@ def test_half_precision_stays_half_precision(impl, draw):
     mask = random_mask(draw, T, S)
     expected = weights(q.double(), k.double(), mask).half()
     hint = "float16 in, float16 out; its lowest number is −65504, so −10⁹ does not fit: ask torch.finfo(scores.dtype)"
-    assert_close(impl.attention_weights(q, k, mask), expected, tolerance=2e-2, hint=hint)
+    assert_close(impl.attention_weights(q, k, mask), expected, tolerance=2e-2, hint=hint, hint_for="values dtype NaN")
 
 
 @pytest.mark.stub("attention_weights")
@@ -181,7 +181,7 @@ def test_gradient_of_the_weights(impl, draw, masked):
     actual = impl.vjp("attention_weights", q, k, mask, wrt=(0, 1), cotangent=g)
     for name, mine, truth in zip("qk", actual, expected, strict=True):
         hint = "finite forward is not enough: NaN hidden after the softmax comes back in the gradient; detach nothing"
-        assert_close(mine, truth, hint=hint, what=f"the gradient of {name}")
+        assert_close(mine, truth, hint=hint, what=f"the gradient of {name}", hint_for="values NaN")
 
 
 @pytest.mark.stub("scaled_dot_product_attention")
@@ -196,7 +196,7 @@ def test_attention_agrees_with_torch_on_any_shape(impl, draw, axes):
 @pytest.mark.stub("scaled_dot_product_attention")
 @pytest.mark.parametrize("shape", ["T S", "B H T S", "B 1 1 S"])
 def test_masked_attention_agrees_with_torch(impl, draw, shape):
-    B, H, D, E, (T, S) = draw.size(), draw.size(), draw.size(), draw.size(), draw.sizes(2)
+    B, H, D, E, (T, S) = draw.batch(), draw.size(), draw.size(), draw.size(), draw.sizes(2)
     q, k, v = draw.normal(B, H, T, D), draw.normal(B, H, S, D), draw.normal(B, H, S, E)
     sizes = {"B": B, "H": H, "T": T, "S": S, "1": 1}
     mask = random_mask(draw, *(sizes[name] for name in shape.split()))
@@ -210,7 +210,13 @@ def test_masked_attention_keeps_float32(impl, draw):
     q, k, v = draw.normal(H, T, D), draw.normal(H, S, D), draw.normal(H, S, E)
     mask = random_mask(draw, T, S)
     actual = impl.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask)
-    assert_close(actual, attend(q, k, v, mask).float(), tolerance=1e-4, hint="float32 in, float32 out, masked rows included")
+    assert_close(
+        actual,
+        attend(q, k, v, mask).float(),
+        tolerance=1e-4,
+        hint="float32 in, float32 out, masked rows included",
+        hint_for="values dtype NaN",
+    )
 
 
 @pytest.mark.stub("scaled_dot_product_attention")
@@ -240,7 +246,7 @@ def test_sines_and_cosines_alternate(impl, draw):
         for t in range(T)
     ]
     hint = "channels 2i and 2i + 1: sine and cosine of t / 10000^(2i / D), where arange(0, D, 2) is 2i already; t from 0; float32"
-    assert_close(impl.sinusoidal_positions(T, D), torch.tensor(expected, dtype=torch.float32), hint=hint)
+    assert_close(impl.sinusoidal_positions(T, D), torch.tensor(expected, dtype=torch.float32), hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("sinusoidal_positions")
@@ -315,7 +321,9 @@ def test_half_precision_knows_late_positions(impl, draw, precision):
     T, D, dtype = draw.size(), 2 * draw.size(2), getattr(torch, precision)
     x, positions = draw.normal(T, D, dtype=dtype), draw.integers(2000, (T,), low=1000)
     hint = "half precision in and out, but angles in float32: bfloat16 cannot tell position 256 from 257"
-    assert_close(impl.apply_rotary(x, positions), turned(x, positions).to(dtype), tolerance=3e-2, hint=hint)
+    assert_close(
+        impl.apply_rotary(x, positions), turned(x, positions).to(dtype), tolerance=3e-2, hint=hint, hint_for="values dtype"
+    )
 
 
 @pytest.mark.stub("apply_rotary")
@@ -347,7 +355,7 @@ def pieces(draw, B, H, D, lengths, dtype=torch.float64):
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("spare", [0, 3])
 def test_every_append_returns_all_so_far(impl, draw, spare):
-    B, H, D, dtype = draw.size(), draw.size(), draw.size(), draw.choice((torch.float32, torch.float64))
+    B, H, D, dtype = draw.batch(), draw.size(), draw.size(), draw.choice((torch.float32, torch.float64))
     parts = pieces(draw, B, H, D, [draw.size(), 1, draw.size(2), draw.size()], dtype)
     cache = impl.KVCache(sum(k.shape[2] for k, _ in parts) + spare)
     for count, (k, v) in enumerate(parts, start=1):
@@ -360,7 +368,7 @@ def test_every_append_returns_all_so_far(impl, draw, spare):
 
 @pytest.mark.stub("KVCache.append")
 def test_two_caches_do_not_mix(impl, draw):
-    B, H, D = draw.size(), draw.size(), draw.size()
+    B, H, D = draw.batch(), draw.size(), draw.size()
     parts = pieces(draw, B, H, D, [2, 3, 1, 2])
     caches = [impl.KVCache(3), impl.KVCache(5)]
     for step, (k, v) in enumerate(parts):
@@ -374,7 +382,7 @@ def test_two_caches_do_not_mix(impl, draw):
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("excess", [1, 2])
 def test_a_full_cache_refuses_more(impl, draw, excess):
-    B, H, D, T = draw.size(), draw.size(), draw.size(), draw.size()
+    B, H, D, T = draw.batch(), draw.size(), draw.size(), draw.size()
     (k, v), (more_k, more_v), (all_k, all_v) = pieces(draw, B, H, D, [T, 1 + excess, T + 1 + excess])
     cache = impl.KVCache(T + 1)
     cache.append(k, v)
@@ -423,7 +431,7 @@ def past(T):
 def test_equals_multihead_attention_of_torch(impl, draw, causal):
     bias = draw.choice((False, True))
     model, state, H, C = layer(impl, draw, causal=causal, bias=bias)
-    B, T = draw.size(), draw.size(2)
+    B, T = draw.batch(), draw.size(2)
     x, lengths = draw.normal(B, T, C, dtype=torch.float32), draw.integers(T + 1, (B,), low=1)
     peer = nn.MultiheadAttention(C, H, bias=bias, batch_first=True, dtype=torch.float64)
     names = {
@@ -446,7 +454,7 @@ def test_equals_multihead_attention_of_torch(impl, draw, causal):
 @pytest.mark.parametrize("rotary", [False, True])
 def test_self_attention_written_out(impl, draw, causal, rotary):
     model, state, H, C = layer(impl, draw, causal=causal, rotary=rotary, bias=draw.choice((False, True)))
-    B, T = draw.size(), draw.size(2)
+    B, T = draw.batch(), draw.size(2)
     x = draw.normal(B, T, C, dtype=torch.float32)
     allowed = past(T) if causal else torch.ones(T, T, dtype=torch.bool)
     expected = forward(state, x, H, allowed, rotary=rotary).float()
@@ -458,7 +466,7 @@ def test_self_attention_written_out(impl, draw, causal, rotary):
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_mask_holds_for_its_own_item_and_head(impl, draw, causal):
     model, state, H, C = layer(impl, draw, causal=causal, heads=draw.size(2, 3))
-    B, T = draw.size(2), draw.size(2)
+    B, T = draw.batch(2), draw.size(2)
     x, mask = draw.normal(B, T, C, dtype=torch.float32), random_mask(draw, B, H, T, T)
     allowed = mask & past(T) if causal else mask
     hint = "a key counts only if the mask AND (in a causal layer) the order of time allow it; head h obeys mask[:, h]"
@@ -470,7 +478,7 @@ def test_a_mask_holds_for_its_own_item_and_head(impl, draw, causal):
 @pytest.mark.parametrize("rotary", [False, True])
 def test_step_by_step_with_a_cache_equals_all_at_once(impl, draw, causal, rotary):
     model, state, H, C = layer(impl, draw, causal=causal, rotary=rotary)
-    B, steps = draw.size(), [draw.size(1, 5), 1, draw.size(2, 5)]
+    B, steps = draw.batch(), [draw.size(1, 5), 1, draw.size(2, 5)]
     T = sum(steps)
     x = draw.normal(B, T, C, dtype=torch.float32)
     block = torch.repeat_interleave(torch.arange(len(steps)), torch.tensor(steps))  # which step a position belongs to
@@ -491,7 +499,7 @@ def test_step_by_step_with_a_cache_equals_all_at_once(impl, draw, causal, rotary
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_mask_covers_what_the_cache_holds(impl, draw, causal):
     model, state, H, C = layer(impl, draw, causal=causal)
-    B, T, n = draw.size(), draw.size(2, 5), draw.size(2, 5)
+    B, T, n = draw.batch(), draw.size(2, 5), draw.size(2, 5)
     x, mask = draw.normal(B, T + n, C, dtype=torch.float32), random_mask(draw, B, 1, T + n, T + n)
     cache = impl.KVCache(T + n)
     model(x[:, :T], cache=cache)
@@ -506,7 +514,7 @@ def test_a_mask_covers_what_the_cache_holds(impl, draw, causal):
 @pytest.mark.parametrize("rotary", [False, True])
 def test_gradient_reaches_input_and_weights(impl, draw, rotary):
     model, state, H, C = layer(impl, draw, causal=True, rotary=rotary)
-    B, T = draw.size(), draw.size(3)
+    B, T = draw.batch(), draw.size(3)
     x, g, mask = *draw.normal(2, B, T, C, dtype=torch.float32), random_mask(draw, T, T)
     with torch.enable_grad():
         leaves = {"x": x.double(), **state}
@@ -838,7 +846,7 @@ def looped_weights(q, k, mask=None):
     """One query and one key after the other."""
     (T, D), S = q.shape[-2:], k.shape[-2]
     full = (*q.shape[:-2], T, S)
-    allowed = torch.ones(full, dtype=torch.bool) if mask is None else mask.expand(full)
+    allowed = q.new_ones(full, dtype=torch.bool) if mask is None else mask.expand(full)
     rows = []
     for t in range(T):
         scores = torch.stack([(q[..., t, :] * k[..., s, :]).sum(-1) for s in range(S)], -1) / math.sqrt(D)
@@ -915,9 +923,9 @@ def complex_rotary(x, positions):
     """As in Llama's own code: angles in float32, whatever comes."""
     if x.shape[-1] % 2:
         raise ValueError("odd")
-    theta = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2).float() / x.shape[-1]))
+    theta = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2, device=x.device).float() / x.shape[-1]))
     angles = torch.outer(positions.float(), theta)
-    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2).contiguous())
     return torch.view_as_real(z * torch.polar(torch.ones_like(angles), angles)).flatten(-2).type_as(x)
 
 
@@ -926,7 +934,7 @@ def doubled_rotary(x, positions):
     D = x.shape[-1]
     if D % 2:
         raise ValueError("odd")
-    theta = 10000.0 ** (-torch.arange(0, D, 2) / D)
+    theta = 10000.0 ** (-torch.arange(0, D, 2, device=x.device) / D)
     angles = (positions[:, None] * theta).repeat_interleave(2, dim=-1)
     quarter = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
     return x * angles.cos().to(x.dtype) + quarter * angles.sin().to(x.dtype)

@@ -1,0 +1,134 @@
+"""What a call must leave alone: its arguments, the modules among them, torch's switches and the global generators.
+
+It runs beside the implementation, in a sandbox too, so it depends on torch alone. Whether a change is allowed is not decided here:
+that is for whoever knows what the reference does (`course.checking.rules`).
+"""
+
+import random
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# A learner has not asked for strided inputs, and need not read that some function would be quicker without.
+warnings.filterwarnings("ignore", message=r".*non-contiguous", category=UserWarning)
+
+Change = tuple[str, str]  # which argument (or "torch", "NumPy", "Python"), and what of it
+
+# Switches of torch: what is said of one that was moved, how it is read, and how it is put back.
+SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
+    ("gradients", torch.is_grad_enabled, torch.set_grad_enabled),
+    ("default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    ("number of threads", torch.get_num_threads, torch.set_num_threads),
+    ("deterministic algorithms", torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+)
+
+
+class Guard:
+    """Remembers what a call is given, and says afterwards what it has changed.
+
+    given: (name, value as it came, the copy that the call gets) of each argument. modules: whether to watch modules, which copies
+    their weights. generators: whether to watch NumPy's and Python's generators, which costs more than a small call.
+    """
+
+    def __init__(self, given: Iterable[tuple[str, Any, Any]], *, modules: bool = True, generators: bool = True) -> None:
+        self._given = list(given)
+        self._modules = [(name, m, _of_module(m)) for name, _, copy in self._given for m in _modules_in(copy)] if modules else []
+        self._switches = [read() for _, read, _ in SWITCHES]
+        self._seed = torch.default_generator.initial_seed()
+        self._others = _others() if generators else None
+
+    def changes(self) -> list[Change]:
+        """What is not as it was, without repetition. Switches are put back, so that one slip is reported once."""
+        found: dict[Change, None] = {(name, ""): None for name, came, copy in self._given if not same(came, copy)}
+        for name, module, before in self._modules:
+            found |= dict.fromkeys((name, what) for what in _moved(module, before))
+        for (what, read, restore), before in zip(SWITCHES, self._switches, strict=True):
+            if read() != before:
+                restore(before)
+                found["torch", what] = None
+        if torch.default_generator.initial_seed() != self._seed:
+            found["torch", "seed"] = None
+        if self._others is not None:
+            found |= {(library, "seed"): None for library, state in _others().items() if state != self._others[library]}
+        return list(found)
+
+
+def same(came: Any, copy: Any) -> bool:
+    """Whether a copy still holds what came: tensors and arrays bit for bit, lists and dicts item by item. Objects are not looked into."""
+    if isinstance(came, Tensor):
+        if not isinstance(copy, Tensor) or came.shape != copy.shape or came.dtype != copy.dtype:
+            return False
+        if copy.is_meta:
+            return True
+        here = copy.detach().to(came.device)
+        return torch.equal(came, here) or _bits(came) == _bits(here)  # NaN is equal to itself here
+    if isinstance(came, np.ndarray):
+        return isinstance(copy, np.ndarray) and came.shape == copy.shape and came.tobytes() == copy.tobytes()
+    if isinstance(came, list | tuple):
+        return type(copy) is type(came) and len(copy) == len(came) and all(map(same, came, copy))
+    if isinstance(came, dict):
+        return isinstance(copy, dict) and list(copy) == list(came) and all(same(came[key], copy[key]) for key in came)
+    return True
+
+
+def _bits(x: Tensor) -> bytes:
+    return x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
+
+
+def _modules_in(value: Any) -> Iterator[nn.Module]:
+    if isinstance(value, nn.Module):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _modules_in(item)
+    elif isinstance(value, dict):
+        yield from _modules_in(list(value.values()))
+
+
+Before = tuple[list[tuple[nn.Module, bool]], list[tuple[nn.Parameter, bool, Tensor]], list[tuple[Tensor, Tensor]]]
+
+
+def _of_module(module: nn.Module) -> Before:
+    modes = [(part, part.training) for part in module.modules()]
+    weights = [(weight, weight.requires_grad, weight.detach().clone()) for weight in module.parameters()]
+    return modes, weights, [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+
+
+def _moved(module: nn.Module, before: Before) -> Iterator[str]:
+    """What of a module is not as it was."""
+    modes, weights, buffers = before
+    if any(part.training != training for part, training in modes):
+        yield "mode"
+    if any(weight.requires_grad != required for weight, required, _ in weights):
+        yield "requires_grad"
+    now = list(module.parameters())
+    if len(now) != len(weights) or not all(same(old, new) for (_, _, old), new in zip(weights, now, strict=True)):
+        yield "weights"
+    held = list(module.buffers())
+    if len(held) != len(buffers) or not all(same(old, new) for (_, old), new in zip(buffers, held, strict=True)):
+        yield "buffers"
+
+
+def _others() -> dict[str, Any]:
+    """The states of the generators that are not torch's, such that they can be compared."""
+    name, keys, *rest = np.random.get_state()
+    return {"NumPy": (name, np.asarray(keys).tobytes(), *rest), "Python": random.getstate()}
+
+
+def strided(x: Tensor, turn: int) -> Tensor:
+    """A tensor of equal values whose storage is laid out otherwise: transposed, a slice of a larger one, or expanded.
+
+    turn: which of the ways, in rotation. A single number has only one layout.
+    """
+    if x.ndim == 0 or x.numel() == 0:
+        return x.clone()
+    if x.ndim > 1 and len(x) > 1 and torch.equal(x, x[:1].expand_as(x)):
+        return x[:1].clone().expand_as(x)
+    if x.ndim > 1 and turn % 2 == 0:
+        return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
+    larger = x.new_zeros(*(size + 1 for size in x.shape[:-1]), 2 * x.shape[-1] + 1)  # no two axes of its slice can be merged
+    return larger[(*[slice(1, None)] * (x.ndim - 1), slice(1, None, 2))].copy_(x)
