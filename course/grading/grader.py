@@ -24,7 +24,8 @@ from course.sandbox.client import IsolationError, Session, SessionError, Zygote
 from course.sandbox.terms import Limits
 from course.units.catalogue import Unit
 from course.units.notebooks import answer_source, notebook_cells
-from course.units.source import Answer, AnswerError, import_closure
+from course.units.pieces import Answer
+from course.units.source import AnswerError, import_closure
 from course.wire import ImplementationError
 
 CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000
@@ -127,10 +128,7 @@ class Grader:
 
     def _stubs(self, source: str, answer: Answer, unit: Unit) -> dict[str, dict[str, str]]:
         """The status and message of each stub."""
-        results = {
-            stub: {"status": "missing", "message": f"missing stub {stub}: no top-level definition of it was found"}
-            for stub in answer.missing
-        }
+        results = {stub: {"status": "missing", "message": safe(answer.complaint(stub), MESSAGE_LIMIT)} for stub in answer.missing}
         present = [stub for stub in unit.stubs if stub not in answer.missing]
         verdicts = self._verdicts(source, unit, present)
         for stub in present:

@@ -3,16 +3,16 @@ import ast
 import pytest
 
 from course.errors import CourseError
+from course.units.answers import read_answer
 from course.units.catalogue import exercises
 from course.units.dependencies import files
+from course.units.grafting import graft
 from course.units.source import (
     AnswerError,
     cut_holes,
-    graft,
     import_closure,
     module_with_holes,
     parse_module,
-    read_answer,
 )
 
 MODULE = '''"""# Title"""

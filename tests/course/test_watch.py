@@ -10,8 +10,8 @@ from toy_course import write_work
 from course.authoring.build import compose, fill, to_json
 from course.checking import watch as watcher
 from course.checking.watch import Watched, fingerprints, watch
+from course.units.answers import read_answer
 from course.units.catalogue import find_unit
-from course.units.source import read_answer
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 WRONG = "def total(x, scale=1.0):\n    return scale * x.sum(0)\n"
