@@ -87,7 +87,7 @@ class Statement:
         """A statement inside of this one."""
         return Statement(node, self.code, self.cell, self._shift)
 
-    @property
+    @cached_property
     def row(self) -> int:
         return self.code.row(self.node)
 
@@ -148,6 +148,8 @@ def read_cells(cells: Iterable[str]) -> tuple[list[Statement], list[str], bool]:
             try:
                 tree = parse(code)
             except Unreadable:
+                if magics >= ALL_MAGICS:
+                    raise
                 code, found = as_python(code, min(MAGICS, ALL_MAGICS - magics))
                 magics += found
                 tree = parse(code)
@@ -164,7 +166,7 @@ def read_cells(cells: Iterable[str]) -> tuple[list[Statement], list[str], bool]:
 def _statements(tree: ast.Module, code: Code, number: int, notes: list[str], shift: int = 0) -> Iterator[Statement]:
     for node in tree.body:
         statement = Statement(node, code, number, shift)
-        magic = _magic(node) if isinstance(node, ast.Expr | ast.Assign) else None
+        magic = _magic(node) if type(getattr(node, "value", None)) is ast.Call else None
         if magic is None:
             yield statement
             continue
@@ -181,9 +183,9 @@ def _statements(tree: ast.Module, code: Code, number: int, notes: list[str], shi
             notes.append(f"{statement.place}: {shown} is for IPython alone and was left out")
 
 
-def _magic(node: ast.Expr | ast.Assign) -> tuple[str, str] | None:
-    """The magic and its argument where a statement is what IPython makes of one; `!` for a shell command."""
-    call = node.value
+def _magic(node: ast.stmt) -> tuple[str, str] | None:
+    """The magic and its argument where a statement is what IPython makes of one."""
+    call = node.value if isinstance(node, ast.Expr | ast.Assign) else None
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call)):
         return None
     if not (isinstance(call.func.value.func, ast.Name) and call.func.value.func.id == "get_ipython"):
@@ -218,7 +220,7 @@ def as_python(code: str, limit: int = MAGICS) -> tuple[str, int]:
         else:
             break
     hidden = [line.translate(str.maketrans(STRANGE, STAND_INS)) for line in lines[start:]]
-    manager = ipython.TransformerManager()
+    manager: Any = ipython.TransformerManager()
     for clean in manager.cleanup_transforms:  # prompts, and what all lines are indented by
         hidden = clean(hidden)
     body = [line.translate(str.maketrans(STAND_INS, STRANGE)) for line in hidden]

@@ -18,6 +18,7 @@ INHERITED = {
     "named_modules", "named_parameters", "parameters", "requires_grad_", "state_dict", "to", "train", "type", "zero_grad",
     "_load_from_state_dict", "_save_to_state_dict", "_call_impl", "_wrapped_call_impl",
 }  # fmt: skip
+NEW = 200  # members that a class may have beside those that are given
 UNFIT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
@@ -34,6 +35,7 @@ class ClassReading:
         self._definitions: list[tuple[int, Statement]] = []
         self._aliases: list[tuple[int, str, Statement]] = []
         self._attributes: dict[int, list[str]] = {}
+        self._new: set[str] = set()
         self.members: list[Piece] = []
         self.continued: dict[int, Piece] = {}
 
@@ -83,7 +85,7 @@ class ClassReading:
         return self._attributes[number]
 
     def finish(self, statements: Sequence[Statement], binders: Mapping[str, Sequence[int]]) -> Iterator[tuple[int, list[str]]]:
-        """Settle which definition of each member counts, the last one; the statements from outside that do, with what they define."""
+        """Settle which definition of each member counts, the last one; the statements from outside that may, with what they define."""
         for number, other, statement in self._aliases:
             earlier = [n for n in binders.get(other, ()) if n < number]
             node = statements[earlier[-1]].node if earlier else None
@@ -143,7 +145,8 @@ class ClassReading:
         if name in INHERITED:
             self._stands(statement, f"{self.name}.{name}")
             return False
-        return True
+        self._new.add(name)
+        return len(self._new) <= NEW
 
     def _continues(self, statement: Statement) -> bool:
         node = statement.node

@@ -69,7 +69,7 @@ def imported(node: ast.stmt) -> dict[str, str]:
 def _needs(trees: list[list[ast.stmt]], owners: Iterable[str]) -> Iterator[frozenset[str]]:
     """For each segment, the names among `owners` that it uses at once: what it mentions, and what the functions use that it calls."""
     bare = [ast.fix_missing_locations(_Bare().visit(ast.Module(copy.deepcopy(tree), []))) for tree in trees]
-    used = [names.reads(ast.unparse(tree)) for tree in bare]
+    used = [names.reads(ast.unparse(tree), *tree.body) for tree in bare]
     made = {name: number for number, tree in enumerate(trees) for node in tree for name in names.binds(node, walrus=False)}
     for number, tree in enumerate(bare):
         found = set(used[number].now)

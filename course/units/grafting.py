@@ -126,7 +126,8 @@ class _Writer:
 
     def piece(self, piece: Piece) -> None:
         """Add a statement of the learner, guarded unless nothing in it can fail."""
-        self._gap()
+        if not (self._lines and self._lines[-1].cell):
+            self._gap()
         if self._safe(piece):
             self._lines += piece.lines
         else:
@@ -172,7 +173,9 @@ class _Writer:
         like = self._like(piece.names)
         if not isinstance(like, names.Function):
             return False
-        return all(names.same(getattr(node, part), getattr(like, part), annotated=True) for part in ("args", "returns", "decorator_list"))
+        return all(
+            names.same(getattr(node, part), getattr(like, part), annotated=True) for part in ("args", "returns", "decorator_list")
+        )
 
     def _like(self, defined: tuple[str, ...]) -> ast.stmt | None:
         """The given stub that a piece answers."""

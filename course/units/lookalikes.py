@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import itertools
 import re
 from collections.abc import Container, Iterable, Iterator
 
@@ -9,7 +10,7 @@ from course.units import names
 from course.units.cells import Statement
 from course.units.source import owner
 
-MOST = 2000  # names that are looked at
+MOST = 2000  # names and statements that are looked at
 CLOSE = 0.75  # of the letters of two names, that one may be a slip of the pen for the other
 
 
@@ -60,7 +61,7 @@ def _defined(statements: Iterable[Statement]) -> Iterator[tuple[str, str, str]]:
 
 def _out_of_reach(stub: str, statements: Iterable[Statement]) -> str:
     """Whether something that only runs could have made it."""
-    for statement in statements:
+    for statement in itertools.islice(statements, MOST):
         if re.search(rf"\bglobal\b[^\n]*\b{re.escape(owner(stub))}\b", statement.text) if "global" in statement.text else False:
             return f"{statement.place} makes it with `global`, which cannot be read; define it at the top level"
         node = statement.node

@@ -3,13 +3,12 @@
 import ast
 import symtable
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWith | ast.Try | ast.TryStar | ast.Match
+Compound = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match)
 # Calls that change none of their arguments.
 READERS = ("print", "display", "check", "show", "len", "repr", "str", "help", "isinstance", "plt")
 
@@ -26,8 +25,8 @@ class Reads:
         return self.now | self.later
 
 
-def reads(text: str) -> Reads:
-    """What `text` uses of the module's names. Raises SyntaxError, ValueError, RecursionError or MemoryError for what is not Python.
+def reads(text: str, *nodes: ast.stmt) -> Reads:
+    """What `text`, whose statements are `nodes`, uses of the module's names. Raises SyntaxError, ValueError, RecursionError or MemoryError for what is not Python.
 
     Python itself says so: a parameter, a local variable or the variable of a comprehension is no name of the module.
     """
@@ -48,26 +47,24 @@ def reads(text: str) -> Reads:
             if symbol.is_referenced() and (table is top or symbol.is_global()):
                 (now if runs else later).add(symbol.get_name())
         waiting += [(child, runs) for child in table.get_children()]
-    now.update(_counted_up(ast.parse(text)))
+    for node in (inner for outer in nodes for inner in within(outer)):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            now.add(node.target.id)  # which a symbol table takes for written alone
     return Reads(frozenset(now), frozenset(later))
 
 
-def _counted_up(tree: ast.Module) -> Iterator[str]:
-    """Names that `+=` and its like read, which a symbol table takes for written alone."""
-    for node in tree.body:
-        for inner in within(node):
-            if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Name):
-                yield inner.target.id
-
-
-def within(node: ast.stmt) -> Iterator[ast.stmt]:
+def within(node: ast.stmt) -> list[ast.stmt]:
     """A statement and those nested in it that run with it in the same namespace: not the bodies of functions and classes."""
-    waiting = [node]
+    if not isinstance(node, Compound):
+        return [node]
+    found: list[ast.stmt] = []
+    waiting: list[ast.stmt] = [node]
     while waiting:
-        found = waiting.pop()
-        yield found
-        if isinstance(found, Compound):
-            waiting += reversed(_blocks(found))
+        part = waiting.pop()
+        found.append(part)
+        if isinstance(part, Compound):
+            waiting += reversed(_blocks(part))
+    return found
 
 
 def _blocks(node: ast.stmt) -> list[ast.stmt]:
@@ -85,7 +82,7 @@ def binds(node: ast.stmt, walrus: bool) -> list[str]:
     found: list[str] = []
     for statement in within(node):
         found += _binds_itself(statement)
-        if walrus and not isinstance(statement, Definition | Compound):
+        if walrus and not isinstance(statement, Definition) and not isinstance(statement, Compound):
             found += [inner.target.id for inner in ast.walk(statement) if isinstance(inner, ast.NamedExpr)]
     return list(dict.fromkeys(found))
 
@@ -127,6 +124,18 @@ def _names(target: ast.expr) -> list[str]:
         elif isinstance(part, ast.Starred):
             waiting.append(part.value)
     return found
+
+
+def constant(node: ast.stmt) -> str:
+    """The name that a statement binds to something that is no call, if it does nothing else; else nothing. The quickest of questions."""
+    if (
+        type(node) is ast.Assign
+        and len(node.targets) == 1
+        and type(node.targets[0]) is ast.Name
+        and type(node.value) is not ast.Call
+    ):
+        return node.targets[0].id
+    return ""
 
 
 def changes(node: ast.stmt) -> tuple[list[str], list[str]]:
@@ -186,7 +195,7 @@ def same(one: object, other: object, *, annotated: bool = False) -> bool:
             return False
         if isinstance(a, ast.AST):
             for field in a._fields:
-                if annotated or field != "returns" and not (field == "annotation" and isinstance(a, ast.arg)):
+                if annotated or (field != "returns" and not (field == "annotation" and isinstance(a, ast.arg))):
                     waiting.append((_said(a, field), _said(b, field)))
         elif isinstance(a, list) and isinstance(b, list):
             if len(a) != len(b):

@@ -112,13 +112,13 @@ def piece_of(statement: Statement, defines: Iterable[str], before: str = "") -> 
     ):
         uses = NOTHING
     else:
-        uses = names.reads("\n".join(line.text for line in lines))
+        uses = names.reads("\n".join(line.text for line in lines), node)
     return Piece(tuple(defines), lines, uses, node, before)
 
 
 def lines_of(statement: Statement) -> tuple[Line, ...]:
     """The lines of a statement, moved to the left margin."""
-    first, texts = statement.row, statement.text.split("\n")
+    first, line, texts = statement.row, statement.line, statement.text.split("\n")
     margin = statement.code.lines[first - 1]
     margin = margin[: len(margin) - len(margin.lstrip(" \t\f"))]
     inside = _inside(statement.node) if any(mark in statement.text for mark in ('"""', "'''", "\\\n")) else set()
@@ -129,7 +129,7 @@ def lines_of(statement: Statement) -> tuple[Line, ...]:
             text = text.removeprefix(margin) if margin else text
             if "\f" in text:  # after which Python counts the indentation from nothing
                 text = re.sub(r"^[ \t\f]*\f", "", text)
-        found.append(Line(text, statement.cell, statement.line + number, row in inside))
+        found.append(Line(text, statement.cell, line + number, row in inside))
     return tuple(found)
 
 

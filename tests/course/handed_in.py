@@ -13,7 +13,9 @@ TOTAL = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 INIT = "    def __init__(self, size: int) -> None:\n        self.size = size\n\n"
 GROW = "    def grow(self, by):\n        return self.size + by\n"
 BOX = "class Box:\n" + INIT + GROW
-HOLE = "class Box:\n" + INIT + '    def grow(self, by: int) -> int:\n        raise NotImplementedError("Box.grow: yours to write")\n'
+HOLE = (
+    "class Box:\n" + INIT + '    def grow(self, by: int) -> int:\n        raise NotImplementedError("Box.grow: yours to write")\n'
+)
 PLAIN = "def total(x, scale=1.0):\n    return scale * ({})\n"
 
 # kind -> (cells, what is to come of it, a part of what is said; empty if nothing is to be said)
