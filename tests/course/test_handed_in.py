@@ -3,12 +3,17 @@
 import json
 
 import pytest
-from handed_in import AFTER, BEFORE, KINDS, SETUP, notebook
+from handed_in import AFTER, BEFORE, FILES_ALONE, KINDS, SETUP, notebook
 
 from course.checking.judge import judge_notebook
 from course.checking.load import impl_from
 from course.checking.runner import load_suite, run, stub_status
+from course.grading.grader import Grader, Settings
+from course.grading.submissions import find_submissions
+from course.sandbox.client import probe
+from course.sandbox.terms import REQUIRED
 
+MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
 WORDS = {"P": "passed", "F": "failed", "T": "todo"}
 
 
@@ -34,8 +39,9 @@ def live(shell, unit, cells, seed):
     return {stub: stub_status(verdicts, stub) for stub in unit.stubs}
 
 
+@pytest.mark.filterwarnings("ignore:.*make_tokens_by_line")  # of IPython, about U+2028
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_gets_what_it_gets_live(kind, unit, shell, tmp_path, capsys):
+def test_a_file_gets_what_it_gets_live(kind, unit, shell, tmp_path):
     cells, marks, said = KINDS[kind]
     expected = dict(zip(unit.stubs, (WORDS[mark] for mark in marks), strict=True))
     path = tmp_path / "sums.ipynb"
@@ -46,3 +52,29 @@ def test_a_file_gets_what_it_gets_live(kind, unit, shell, tmp_path, capsys):
     noted = text.split("✓")[0].split("✗")[0].splitlines()[:-1] if not said and marks == "PP" else []
     assert not [line for line in noted if "left out" in line or "stands" in line], "what works needs no note"
     assert live(shell, unit, [SETUP, *BEFORE, *cells, *AFTER], seed=7) == expected, f"{kind} runs otherwise live"
+
+
+@pytest.mark.parametrize("kind", FILES_ALONE)
+def test_what_cannot_be_read_as_it_runs_is_named(kind, unit, tmp_path):
+    cells, marks, said = FILES_ALONE[kind]
+    path = tmp_path / "sums.ipynb"
+    path.write_text(json.dumps(notebook(cells)), encoding="utf-8")
+    statuses, text = judge_notebook(unit, path, unit.stubs, seed=7)
+    assert "".join(statuses[stub][0].upper() for stub in unit.stubs) == marks and said in text
+
+
+@pytest.mark.xdist_group("graders")
+@pytest.mark.skipif(bool(MISSING), reason=f"strict isolation is not to be had here, missing: {MISSING}")
+def test_the_grader_gives_what_a_file_gets(unit, tmp_path):
+    every = KINDS | FILES_ALONE
+    for number, (cells, _, _) in enumerate(every.values()):
+        path = tmp_path / "class" / f"learner-{number:02}" / f"{unit.id}.ipynb"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(notebook(cells)), encoding="utf-8")
+    submissions = sorted(find_submissions(tmp_path / "class", [unit.id]), key=lambda found: found.learner)
+    with Grader(Settings(seed=7)) as grader:
+        rows = [grader.grade(submission, unit) for submission in submissions]
+    for (kind, (_, marks, said)), row in zip(every.items(), rows, strict=True):
+        found = "".join("P" if row.stubs[stub]["status"] == "passed" else "F" for stub in unit.stubs)
+        assert found == marks, f"{kind} is graded otherwise than it runs: {row.message}"
+        assert said in row.message, f"whoever hands in {kind} is not told"
