@@ -63,6 +63,16 @@ def test_what_cannot_be_read_as_it_runs_is_named(kind, unit, tmp_path):
     assert "".join(statuses[stub][0].upper() for stub in unit.stubs) == marks and said in text
 
 
+def test_an_error_of_loading_names_the_cell_and_its_line(unit, tmp_path):
+    """A definition that is too long to be guarded."""
+    long = "\n\ndef total(x, scale=1 / 0):\n" + "    # why\n" * 11_000 + "    return x"
+    path = tmp_path / "sums.ipynb"
+    path.write_text(json.dumps(notebook(["A = 1", long])), encoding="utf-8")
+    statuses, text = judge_notebook(unit, path, unit.stubs, seed=7)
+    assert set(statuses.values()) == {"failed"}
+    assert "cannot be loaded: cell 5, line 3: ZeroDivisionError: division by zero" in text
+
+
 @pytest.mark.xdist_group("graders")
 @pytest.mark.skipif(bool(MISSING), reason=f"strict isolation is not to be had here, missing: {MISSING}")
 def test_the_grader_gives_what_a_file_gets(unit, tmp_path):
