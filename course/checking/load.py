@@ -5,14 +5,17 @@ import itertools
 import linecache
 import sys
 import types
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from course.checking.impl import Impl
 from course.errors import CourseError, at
 from course.testing import Edit, Variant
+from course.units.answers import read_answer
 from course.units.catalogue import Unit
-from course.units.source import find_definition, graft, parse_module, read_answer
+from course.units.grafting import graft
+from course.units.source import find_definition, lines_of, parse_module
 from course.wire import Executor
 
 _serial = itertools.count(1)
@@ -31,10 +34,13 @@ def module_from_source(source: str, label: str) -> types.ModuleType:
     filename = f"<{label} {name}>"
     module = types.ModuleType(name)
     module.__file__ = filename
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    linecache.cache[filename] = (len(source), None, [f"{line}\n" for line in lines_of(source)], filename)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        exec(compile(source, filename, "exec"), module.__dict__)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an `is` with a literal is said by the learner's own editor, with the right line
+            code = compile(source, filename, "exec", dont_inherit=True)
+        exec(code, module.__dict__)
     except BaseException:
         forget(module)
         raise
@@ -84,7 +90,7 @@ def edited(source: str, stub: str, edit: Edit, unit: Unit) -> str:
     node = find_definition(ast.parse(source).body, stub)
     if node is None:
         raise at(unit.tests, f"a variant names {stub}, which the module does not define", unit.root)
-    lines = source.splitlines(keepends=True)
+    lines = [f"{line}\n" for line in lines_of(source)]
     body_start = node.body[0].lineno - 1
     body = "".join(lines[body_start : node.end_lineno])
     if edit.old not in body:

@@ -10,7 +10,8 @@ from course.checking.load import reference_module
 from course.checking.runner import fresh_seed, load_suite
 from course.units.catalogue import Unit
 from course.units.notebooks import answer_source, read_notebook
-from course.units.source import Answer, AnswerError, Definition, find_definition, owner
+from course.units.pieces import Answer, Piece
+from course.units.source import AnswerError
 
 PAUSE = 0.05  # seconds between two looks at a file
 SETTLE = 0.1  # seconds for an editor that writes in place to finish
@@ -19,29 +20,23 @@ Report = Callable[["Watched", dict[str, str], str], None]
 
 
 def fingerprints(answer: Answer, stubs: Sequence[str]) -> dict[str, str]:
-    """Stub -> what its verdict depends on, as text: its definition, the rest of its class, and the learner's helpers and imports.
+    """Stub -> what its verdict depends on, as text: its definition, and whatever of the learner's it uses.
 
     Comments, spacing and other stubs make no difference.
     """
-    texts = dict(answer.definitions)
-    owners = {owner(stub) for stub in stubs}
-    helpers = [*answer.imports, *(text for name, text in answer.definitions if name not in owners)]
-    shared = "\n".join(ast.dump(ast.parse(text)) for text in helpers)
-    found = {}
-    for stub in stubs:
-        body = ast.parse(texts.get(owner(stub), "")).body
-        node = find_definition(body, stub)
-        own = ast.dump(node) if node is not None else ""
-        methods = {other.partition(".")[2] for other in stubs if other != stub and owner(other) == owner(stub)}
-        rest = [
-            ast.dump(part)
-            for whole in body
-            if isinstance(whole, ast.ClassDef)
-            for part in [*whole.bases, *whole.decorator_list, *whole.body]
-            if not (isinstance(part, Definition) and part.name in methods)
-        ]
-        found[stub] = "\n".join([own, *rest, shared])
-    return found
+    return {stub: "\n".join(_said(piece, stub, stubs) for piece in answer.behind(stub, stubs)) for stub in stubs}
+
+
+def _said(piece: Piece, stub: str, stubs: Sequence[str]) -> str:
+    """The code of a piece; of a class that is continued, only what is not another stub."""
+    nodes: list[ast.stmt] = [piece.node]
+    if isinstance(piece.node, ast.ClassDef) and stub in piece.names:
+        others = {other.rpartition(".")[2] for other in stubs if other != stub and other in piece.names}
+        nodes = [part for part in piece.node.body if getattr(part, "name", "") not in others]
+    try:
+        return "\n".join(map(ast.dump, nodes))
+    except RecursionError:
+        return piece.text
 
 
 class Watched:
@@ -55,8 +50,6 @@ class Watched:
 
     def warm_up(self) -> None:
         """Import all that the first check needs."""
-        import nbformat  # noqa: F401
-
         load_suite(self.unit)
         reference_module(self.unit)
 

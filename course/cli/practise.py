@@ -109,7 +109,8 @@ def remember(unit: Unit, path: Path, statuses: dict[str, str]) -> None:
     from course.studying.progress import record_check
     from course.studying.state import Store
     from course.units.notebooks import answer_source, read_notebook
-    from course.units.source import AnswerError, written
+    from course.units.pieces import written
+    from course.units.source import AnswerError
 
     if path.resolve() != unit.work.resolve():
         return

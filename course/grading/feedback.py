@@ -15,6 +15,7 @@ from course.authoring.markdown import table
 from course.grading.submissions import safe
 from course.sandbox.client import CellOutput, Session
 from course.units.catalogue import Unit
+from course.units.grafting import HELPERS
 from course.units.source import owner, parse_module
 from course.wire import ImplementationError
 
@@ -35,10 +36,16 @@ def re_execute(
     rows: list[dict[str, str]] = []
     segments = parse_module(source)[1]
     for segment in segments:
-        rows.append(_ran(session, cell_id(segment), segment.text, stored, seconds))
+        row = _ran(session, cell_id(segment), segment.text, stored, seconds)
+        if segment.name not in HELPERS:
+            rows.append(row)
         for stub in unit.stubs:
             if owner(stub) == segment.name:
                 rows.append(_checked(stub, stubs[stub]))
+    unnamed = {owner(stub) for stub in unit.stubs} - {
+        segment.name for segment in segments
+    }  # defined under a guard or a condition
+    rows += [_checked(stub, stubs[stub]) for stub in unit.stubs if owner(stub) in unnamed]
     if any(segment.name == "demo" for segment in segments):
         rows.append(_ran(session, DEMO, "figure = demo()", stored, seconds))
     return rows

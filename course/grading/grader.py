@@ -29,7 +29,8 @@ from course.sandbox.client import Clock, IsolationError, Root, Session, Zygote
 from course.sandbox.terms import Limits
 from course.units.catalogue import Unit
 from course.units.notebooks import answer_source, notebook_cells
-from course.units.source import Answer, AnswerError, import_closure
+from course.units.pieces import Answer
+from course.units.source import AnswerError, import_closure
 
 CODE_LIMIT = 500_000  # characters of code in a notebook; ours have 15,000
 CELL_SECONDS = 60.0  # for a cell of a notebook that is run again; our demos take up to 15
@@ -187,10 +188,13 @@ class Grader:
         if present:
             self._zygote(unit)
         self._enter(JUDGING)
-        where = getattr(answer, "where", lambda line: "")
-        judging = Judging(unit, self.settings.seed, self.settings.seconds, lambda clock: self._open(unit, source, clock), where)
+        judging = Judging(
+            unit, self.settings.seed, self.settings.seconds, lambda clock: self._open(unit, source, clock), answer.where
+        )
         cases = {stub: len(suite.of(stub)) for stub in unit.stubs}
-        return stub_results(unit.stubs, answer.missing, judging.verdicts(present), cases)
+        return stub_results(
+            unit.stubs, {stub: answer.complaint(stub) for stub in answer.missing}, judging.verdicts(present), cases
+        )
 
     def _feedback(self, source: str, unit: Unit, stubs: dict[str, dict[str, str]]) -> list[dict[str, str]]:
         """The notebook run again, in a process of its own and after the marks are given, so that nothing can reach them."""

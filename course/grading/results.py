@@ -8,13 +8,13 @@ MESSAGE_LIMIT = 300
 
 
 def stub_results(
-    stubs: tuple[str, ...], missing: tuple[str, ...], verdicts: list[Verdict], cases: dict[str, int]
+    stubs: tuple[str, ...], missing: dict[str, str], verdicts: list[Verdict], cases: dict[str, int]
 ) -> dict[str, dict[str, str]]:
-    """Stub -> its status and message, and how many of its cases passed. cases: how many there are of each."""
+    """Stub -> its status and message, and how many of its cases passed. missing: what is said of each that is; cases: how many there are."""
     found = {}
     for stub in stubs:
         if stub in missing:
-            told = {"status": "missing", "message": f"missing stub {stub}: no top-level definition of it was found"}
+            told = {"status": "missing", "message": safe(missing[stub], MESSAGE_LIMIT)}
         else:
             told = _result(stub, stubs, verdicts)
         passed = 0 if stub in missing else sum(stub in v.case.stubs and v.status == "passed" for v in verdicts)

@@ -1,6 +1,6 @@
-"""Source code as text: split a module at its top-level definitions, cut holes, graft a learner's answers in.
+"""Source code as text: split a module at its top-level definitions, cut holes, follow its imports.
 
-Nothing here imports or runs what it reads, so it is safe on a stranger's notebook.
+Nothing here imports or runs what it reads.
 """
 
 import ast
@@ -33,7 +33,7 @@ class Segment:
 def parse_module(source: str) -> tuple[str, list[Segment]]:
     """The docstring of a module and its segments; joined with blank lines between them, these say the same as `source`."""
     tree = ast.parse(source)
-    lines = source.splitlines()
+    lines = lines_of(source)
     body = tree.body
     docstring = ast.get_docstring(tree) or ""
     if docstring:
@@ -57,9 +57,17 @@ def parse_module(source: str) -> tuple[str, list[Segment]]:
     return docstring, segments
 
 
+def lines_of(code: str) -> list[str]:
+    """The lines of code as Python counts them: `str.splitlines` ends one at a form feed and at U+2028 too."""
+    return code.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
 def first_line(node: ast.stmt, lines: list[str]) -> int:
     """The first line (from 1) of a statement, counting its decorators and the comment lines directly above it."""
-    start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+    decorators = getattr(node, "decorator_list", None) or []
+    start = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+    while decorators and start > 1 and not lines[start - 1].lstrip().startswith("@"):
+        start -= 1  # `@(`, and the name on a line of its own
     while start > 1 and lines[start - 2].lstrip().startswith("#"):
         start -= 1
     return start
@@ -91,7 +99,7 @@ def cut_holes(text: str, stubs: Iterable[str]) -> str:
 
     Raises CourseError if a stub is not defined in it, or is a whole class.
     """
-    lines = text.splitlines()
+    lines = lines_of(text)
     tree = ast.parse(text)
     cuts: list[tuple[int, int, str]] = []
     for stub in stubs:
@@ -128,131 +136,6 @@ def _with_holes(source: str, stubs: tuple[str, ...]) -> str:
     return cut_holes(source, stubs) + "\n"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a learner wrote, as text: imports, stub definitions and helpers in their order, and what was left out."""
-
-    imports: tuple[str, ...]
-    definitions: tuple[tuple[str, str], ...]  # (name, text); helpers and constants stand before the stub they serve
-    missing: tuple[str, ...]  # stubs of which there is no definition
-    notes: tuple[str, ...]
-
-
-def read_answer(cells: Iterable[str], module_source: str, stubs: tuple[str, ...]) -> Answer:
-    """Pick a learner's definitions out of code cells, by name and as text. Raises AnswerError when there is no code at all.
-
-    Taken: the last top-level definition of each stub (of a method, its whole class), imports, and whatever top-level
-    functions, classes and constants the module does not have. Everything else at top level is ignored.
-    """
-    _, segments = parse_module(module_source)
-    given = {segment.name for segment in segments if segment.name}
-    wanted = {owner(stub) for stub in stubs}
-    imports: list[str] = []
-    taken: dict[str, str] = {}
-    order: list[str] = []
-    notes: list[str] = []
-    assigned: set[str] = set()
-    seen_code = False
-    for number, cell in enumerate(cells, start=1):
-        text = _without_magics(cell)
-        if not text.strip():
-            continue
-        seen_code = True
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
-            notes.append(f"code cell {number} is not Python and was left out ({reason}{where})")
-            continue
-        lines = text.splitlines()
-        for node in tree.body:
-            segment = "\n".join(lines[first_line(node, lines) - 1 : node.end_lineno])
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                if not _of_the_course(node):
-                    imports.append(segment)
-                continue
-            if isinstance(node, Definition):
-                name = node.name
-                if name in given and name not in wanted:
-                    continue  # given code stands as it was given
-            elif isinstance(node, ast.Assign | ast.AnnAssign) and _is_constant(node):
-                name = _assigned(node)
-                if not name or name in given:
-                    assigned.add(name)
-                    continue
-            else:
-                assigned.update(n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-                assigned.update(n.name for n in ast.walk(node) if isinstance(n, Definition))
-                continue
-            if name in taken:
-                order.remove(name)
-            taken[name] = segment
-            order.append(name)
-    if not seen_code:
-        raise AnswerError("the notebook has no code; start again from the exercise notebook")
-    missing = []
-    for stub in stubs:
-        source = taken.get(owner(stub))
-        if source is None or find_definition(ast.parse(source).body, stub) is None:
-            missing.append(stub)
-            if owner(stub) in assigned:
-                notes.append(f"{owner(stub)} is assigned or defined inside another statement; write a plain top-level definition")
-    return Answer(tuple(imports), tuple((name, taken[name]) for name in order), tuple(missing), tuple(dict.fromkeys(notes)))
-
-
-def _of_the_course(node: ast.Import | ast.ImportFrom) -> bool:
-    """Whether an import is that of the notebook's own setup cell: checks are no part of an answer."""
-    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    return any(name.split(".")[0] == "course" for name in names)
-
-
-def _without_magics(cell: str) -> str:
-    """The cell without lines that only IPython understands; a cell magic drops the whole cell. Line numbers stay."""
-    if cell.lstrip().startswith("%%"):
-        return ""
-    try:
-        ast.parse(cell)
-        return cell
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
-    kept = ["" if line.lstrip().startswith(("%", "!", "?")) or line.rstrip().endswith("?") else line for line in cell.split("\n")]
-    return "\n".join(kept)
-
-
-def _is_constant(node: ast.Assign | ast.AnnAssign) -> bool:
-    """Whether the assigned value is a literal, so that evaluating it can do nothing else."""
-    try:
-        ast.literal_eval(node.value) if node.value is not None else None
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return node.value is not None
-
-
-def graft(module_source: str, stubs: tuple[str, ...], answer: Answer) -> str:
-    """The module with holes, with the learner's definitions in place of the stubs they answer.
-
-    A stub without an answer keeps its hole. Helpers are put before the first stub that follows them in the notebook.
-    """
-    _, segments = parse_module(module_with_holes(module_source, stubs))
-    names = {owner(stub) for stub in stubs}
-    answers: dict[str, str] = {}
-    pending: list[str] = []
-    for name, text in answer.definitions:
-        pending.append(text)
-        if name in names:
-            answers[name] = "\n\n\n".join(pending)
-            pending = []
-    parts: list[str] = []
-    for segment in segments:
-        replaced = segment.name in names and segment.name in answers
-        parts.append(answers[segment.name] if replaced else segment.text)
-        if segment.kind == "imports" and answer.imports:
-            parts.extend(answer.imports)
-            answer = Answer((), answer.definitions, answer.missing, answer.notes)
-    return "\n\n\n".join([*answer.imports, *parts, *pending]) + "\n"
-
-
 def import_closure(module: Path, root: Path) -> list[Path]:
     """The files of `reference_impl` that `module` imports, directly or not, itself included, ordered by path."""
     found: set[Path] = set()
@@ -286,7 +169,7 @@ def without_prose(source: str, *, keep_lines: bool = False) -> str:
 
     As text: a syntax tree is printed otherwise by each Python.
     """
-    lines = source.split("\n")  # as Python counts them: `splitlines` also breaks at a form feed and at U+2028
+    lines = source.split("\n")
     opened: list[int] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind, (row, column), (last, _) = tokenize.tok_name[token.type], token.start, token.end
@@ -312,13 +195,6 @@ def is_hole(node: Definition, stub: str) -> bool:
     return [ast.unparse(statement) for statement in body] == [f"raise NotImplementedError({stub_message(stub)!r})"]
 
 
-def written(answer: Answer, stubs: Iterable[str]) -> tuple[str, ...]:
-    """Those of `stubs` of which the learner wrote a body of their own."""
-    texts = dict(answer.definitions)
-    found = ((stub, find_definition(ast.parse(texts.get(owner(stub), "")).body, stub)) for stub in stubs)
-    return tuple(stub for stub, node in found if node is not None and not is_hole(node, stub))
-
-
 def definition_text(source: str, stub: str) -> str:
     """The whole definition of a function or method, with the comments above it, at the left margin.
 
@@ -327,5 +203,5 @@ def definition_text(source: str, stub: str) -> str:
     node = find_definition(ast.parse(source).body, stub)
     if node is None:
         raise CourseError(f"stub {stub!r} is not defined at the top level (or as a method of a top-level class)")
-    lines = source.splitlines()
+    lines = lines_of(source)
     return textwrap.dedent("\n".join(lines[first_line(node, lines) - 1 : node.end_lineno]))

@@ -240,7 +240,9 @@ SECRETS = {
 
 HOST = {
     "endless loop": Specimen(body("while True: pass"), "timed out"),
-    "endless loop while it is loaded": Specimen("class Forever:\n    while True: pass\n" + body(SHAPE), "timed out|loaded"),
+    "endless loop while it is loaded": Specimen(
+        "class Forever:\n    while True: pass\n" + body("Forever", SHAPE), "timed out|loaded"
+    ),
     "sleeps for ever": Specimen(body("import time", "time.sleep(1e6)"), "timed out"),
     "ignores signals": Specimen(
         body(
@@ -368,6 +370,13 @@ def edit_outputs(notebook: dict) -> None:
             cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "kl_divergence: 3 of 3 checks pass"}]
 
 
+def spoil_outputs(notebook: dict) -> None:
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [{"output_type": n, "data": {f"x/{n}": n}} for n in range(3000)]
+            cell["metadata"] = {"tags": [[n] for n in range(3000)]}
+
+
 def delete_stub(notebook: dict) -> None:
     notebook["cells"].remove(cell_of(notebook, STUB))
 
@@ -418,16 +427,16 @@ NOTEBOOK = {
     "ten megabytes of source": Specimen(
         make=replace_stub("# " + "x" * 10_000_000), status="refused", message="characters of code"
     ),
-    "not UTF-8": Specimen(
-        make=lambda path, n: path.write_bytes(b"\xff\xfe\x00bad") and None, status="refused", message="not UTF-8"
-    ),
+    "not UTF-8": Specimen(make=lambda path, n: path.write_bytes(b"\x80\x00bad") and None, status="refused", message="not UTF-8"),
     "empty file": Specimen(make=text(""), status="refused", message="not a notebook"),
     "deeply nested source": Specimen(make=replace_stub("x = " + "(" * 5_000 + ")" * 5_000), message=MISSING),
     "null bytes in source": Specimen(make=replace_stub("def kl_divergence(mu, logvar):\n    return 0\x00"), message=MISSING),
     "stub defined twice, the last one wrong": Specimen(body(RIGHT) + "\n\n" + body(SHAPE)),
-    "stub under a condition": Specimen("if True:\n    def kl_divergence(mu, logvar):\n        " + RIGHT + "\n", message=MISSING),
-    "stub by assignment": Specimen("kl_divergence = elbo\n", message=MISSING),
-    "stub by a lambda": Specimen("kl_divergence = lambda mu, logvar: mu.sum(1)\n", message=MISSING),
+    "stub under a condition": Specimen(
+        "if True:\n    def kl_divergence(mu, logvar):\n        " + SHAPE + "\n", message="differs"
+    ),
+    "stub by assignment": Specimen("kl_divergence = elbo\n", message="raised NameError"),
+    "stub by a lambda": Specimen("kl_divergence = lambda mu, logvar: mu.sum(1)\n", message="differs"),
     "stub with a decorator": Specimen(
         "def certify(f):\n    return lambda *a: 0\n\n\n@certify\n" + body(RIGHT), message="kl_divergence returned"
     ),
@@ -442,6 +451,27 @@ NOTEBOOK = {
     "a stub that is a generator": Specimen("def kl_divergence(mu, logvar):\n    yield 1\n", message="returned"),
     "redefines a given function": Specimen(
         "def batches(*a):\n    import os\n    os._exit(0)\n\n\n" + body(SHAPE), message="kl_divergence"
+    ),
+    "a class rewritten around its stubs": Specimen(
+        "class VAE(nn.Module):\n    def forward(self, *a): return 0\n    def encode(self, *a): return 0, 0\n    def state_dict(self): return {}\n"
+        "    def decode(self, z, labels): return z\n    def interpolate(self, *a): return 0\n\n\n" + body(SHAPE),
+        message="`VAE.forward` stands as it was given",
+    ),
+    "comments above many assignments": Specimen(
+        "# a\n" * 80_000 + ";".join(f"A{n}=1" for n in range(10_000)) + "\n" + body(SHAPE), message="differs"
+    ),
+    "an f-string of 100,000 fields": Specimen('x = f"' + "{a}" * 100_000 + '"\n' + body(SHAPE), message=MISSING),
+    "one import ten thousand times": Specimen("import os;" * 10_000 + "\n" + body("os.getpid()", SHAPE), message="differs"),
+    "a decorator that begins on another line": Specimen("@(\n    lambda f: f\n)\n" + body(SHAPE), message="differs"),
+    "what only some take for the end of a line": Specimen(
+        "\x0cA = '\x0b\x85\u2028'  # \x1c\u2029\n\x0c" + body("A", SHAPE), message="differs"
+    ),
+    "a megabyte of answers": Specimen(
+        'def helper():\n    """' + "\n" * 400_000 + '"""\n\n\n' + body("helper()", SHAPE), message="differs"
+    ),
+    "outputs that are none": Specimen(make=edited(spoil_outputs), message="not written yet"),
+    "deep metadata": Specimen(
+        make=edited(lambda n: n["metadata"].__setitem__("x", {str(i): [i] for i in range(60_000)})), message="not written yet"
     ),
 }
 

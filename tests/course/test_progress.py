@@ -15,8 +15,9 @@ from course.cli import practise
 from course.notebook import Checker, NotYet
 from course.studying.cards import answer, card_id, flashcards
 from course.studying.progress import steps, survey
+from course.units.answers import read_answer
 from course.units.catalogue import find_units
-from course.units.source import read_answer, written
+from course.units.pieces import written
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 WRONG = "def total(x, scale=1.0):\n    return scale * x.sum(0)\n"

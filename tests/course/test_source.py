@@ -6,13 +6,10 @@ from course.errors import CourseError
 from course.units.catalogue import exercises
 from course.units.dependencies import files
 from course.units.source import (
-    AnswerError,
     cut_holes,
-    graft,
     import_closure,
     module_with_holes,
     parse_module,
-    read_answer,
 )
 
 MODULE = '''"""# Title"""
@@ -85,61 +82,14 @@ def test_stub_that_cannot_be_cut_is_an_error(stub, message):
         cut_holes(MODULE, [stub])
 
 
-def test_answer_takes_stubs_helpers_imports_and_constants():
-    cells = [
-        "import math\nfrom torch import nn",
-        "SCALE = 2\nprint('ran')\nmodel = f(3)",
-        "def helper(x):\n    return SCALE * x",
-        "def f(x):\n    return helper(x)",
-        "def given():\n    return 'changed'",
-    ]
-    answer = read_answer(cells, MODULE, ("f", "C.g"))
-    assert [name for name, _ in answer.definitions] == ["SCALE", "helper", "f"]
-    assert answer.missing == ("C.g",)
-    grafted = graft(MODULE, ("f", "C.g"), answer)
-    assert "ran" not in grafted, "top-level statements of a submission must not run"
-    assert "changed" not in grafted, "given code must stay as it was given"
-    assert "C.g: yours to write" in grafted
-    namespace = {"decorated": lambda f: f}
-    exec(compile(grafted, "<test>", "exec"), namespace)
-    assert namespace["given"]() == 2
+def test_a_decorator_that_begins_a_line_above_its_name_belongs_to_its_function():
+    text = "X = 1\n\n\n# above\n@(\n    decorated\n)\ndef f(x):\n    return x\n"
+    assert parse_module(text)[1][-1].text.startswith("# above\n@(\n    decorated\n)\ndef f")
 
 
-def test_last_definition_of_a_stub_counts():
-    answer = read_answer(["def f(x):\n    return 1", "def f(x):\n    return 2"], MODULE, ("f",))
-    assert answer.definitions == (("f", "def f(x):\n    return 2"),)
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "if True:\n    def f(x):\n        return x",
-        "f = lambda x: x",
-        "class Outer:\n    def f(self, x):\n        return x",
-        "def outer():\n    def f(x):\n        return x",
-        "try:\n    def f(x): return x\nexcept Exception: pass",
-        "for f in [abs]: pass",
-    ],
-)
-def test_stub_defined_in_another_way_is_missing(cell):
-    assert read_answer([cell], MODULE, ("f",)).missing == ("f",)
-
-
-def test_magics_shell_lines_and_broken_cells_do_not_spoil_the_rest():
-    cells = ["%matplotlib inline\n!ls\ndef f(x):\n    return x", "%%bash\nrm -rf x", "def broken(:\n", "x?"]
-    answer = read_answer(cells, MODULE, ("f",))
-    assert answer.missing == ()
-    assert any("code cell 3 is not Python" in note for note in answer.notes)
-
-
-def test_no_code_at_all_is_an_answer_error():
-    with pytest.raises(AnswerError, match="no code"):
-        read_answer(["", "   "], MODULE, ("f",))
-
-
-def test_class_without_its_stub_method_is_missing():
-    answer = read_answer(["class C:\n    def h(self): return 1"], MODULE, ("C.g",))
-    assert answer.missing == ("C.g",)
+def test_lines_end_where_they_end_for_python():
+    strange = "def f(x):\n    # \u2028 \x0b \x85\n    return '\x0c'\n\n\nY = 2\n"
+    assert parse_module(strange)[1][0].text == strange.partition("\n\n\n")[0]
 
 
 def test_import_closure_follows_imports(root):
@@ -155,11 +105,6 @@ def test_reference_modules_import_neither_the_tools_nor_the_tests(root):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] in ("course", "tests") for name in names), f"{path} imports {names}"
-
-
-def test_imports_of_the_notebooks_setup_cell_are_no_part_of_an_answer():
-    answer = read_answer(["from course.notebook import checks_for\nimport math", "def f(x):\n    return x"], MODULE, ("f",))
-    assert answer.imports == ("import math",)
 
 
 CODE = '''"""A module."""

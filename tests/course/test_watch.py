@@ -10,8 +10,8 @@ from toy_course import write_work
 from course.authoring.build import compose, fill, to_json
 from course.checking import watch as watcher
 from course.checking.watch import Watched, fingerprints, watch
+from course.units.answers import read_answer
 from course.units.catalogue import find_unit
-from course.units.source import read_answer
 
 RIGHT = "def total(x, scale=1.0):\n    return scale * x.sum(1)\n"
 WRONG = "def total(x, scale=1.0):\n    return scale * x.sum(0)\n"
@@ -63,6 +63,9 @@ def test_what_waited_for_another_stub_is_checked_with_it(watched, unit):
 
 
 BOX = "class Box:\n    def __init__(self, size):\n        self.size = size\n    def grow(self, by):\n        return self.size + by\n"
+USING = (
+    "import math\n\nFACTOR = 1\n\ndef mine(x):\n    return FACTOR * x\n\ndef total(x, scale=1.0):\n    return mine(x) + math.pi\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +73,13 @@ BOX = "class Box:\n    def __init__(self, size):\n        self.size = size\n    
     [
         ([RIGHT, BOX], [WRONG, BOX], {"total"}),
         ([RIGHT, BOX], [RIGHT, BOX.replace("+ by", "- by")], {"Box.grow"}),
-        ([RIGHT, BOX], [RIGHT, BOX.replace("= size", "= 2 * size")], {"Box.grow"}),
-        ([RIGHT, BOX], [RIGHT, BOX.replace("class Box", "class Box(dict)")], {"Box.grow"}),
-        ([RIGHT, BOX], ["def mine(x):\n    return x", RIGHT, BOX], {"total", "Box.grow"}),
-        (["FACTOR = 1", RIGHT, BOX], ["FACTOR = 2", RIGHT, BOX], {"total", "Box.grow"}),
-        (["import math", RIGHT, BOX], [RIGHT, BOX], {"total", "Box.grow"}),
+        ([RIGHT, BOX], [RIGHT, BOX.replace("= size", "= 2 * size")], set()),  # which is given, and stands
+        ([RIGHT, BOX], [RIGHT, BOX + "    def more(self):\n        return 1\n"], set()),  # which nothing uses yet
+        ([RIGHT, BOX], [RIGHT, BOX, "def given_to_grow(self, by):\n    return by\n\nBox.grow = given_to_grow"], {"Box.grow"}),
+        ([RIGHT, BOX], ["def mine(x):\n    return x", RIGHT, BOX], set()),
+        ([USING, BOX], [USING.replace("FACTOR * x", "x"), BOX], {"total"}),
+        ([USING, BOX], [USING.replace("FACTOR = 1", "FACTOR = 2"), BOX], {"total"}),
+        ([USING, BOX], [USING.replace("import math", "import cmath as math"), BOX], {"total"}),
         ([RIGHT, BOX], [RIGHT], {"Box.grow"}),
         ([RIGHT, BOX], [BOX, RIGHT, "print(total)"], set()),
     ],
@@ -88,9 +93,10 @@ def test_a_fingerprint_changes_with_what_a_verdict_depends_on(unit, before, afte
 def test_methods_of_one_class_have_fingerprints_of_their_own(unit):
     two = BOX + "    def shrink(self, by):\n        return self.size - by\n"
     stubs = ("Box.grow", "Box.shrink")
-    prints = [
-        fingerprints(read_answer([text], unit.module.read_text(), stubs), stubs) for text in (two, two.replace("- by", "* by"))
-    ]
+    source = unit.module.read_text().replace(
+        "    def grow", "    def shrink(self, by):\n        return self.size - by\n\n    def grow"
+    )
+    prints = [fingerprints(read_answer([text], source, stubs), stubs) for text in (two, two.replace("- by", "* by"))]
     assert prints[0]["Box.grow"] == prints[1]["Box.grow"]
     assert prints[0]["Box.shrink"] != prints[1]["Box.shrink"]
 
@@ -134,7 +140,7 @@ def test_a_file_that_is_away_for_a_moment_is_waited_for(watched, unit):
     [
         ("def total(x, scale=1.0):\n    exit()", "take out exit()"),
         ("def total(x, scale=exit()):\n    return x", "take out exit()"),
-        ("import not_there\n\n\n" + RIGHT, "No module named 'not_there'"),
+        ("from not_there import rows\n\n\n" + RIGHT.replace("x.sum", "rows(x).sum"), "No module named 'not_there'"),
         ("def total(x, scale=1.0):\n    return x.sm(1)", "✗ total"),
     ],
 )

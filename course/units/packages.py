@@ -1,0 +1,53 @@
+"""Says which packages a notebook imports that are not on this machine, without importing anything of them."""
+
+import ast
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.machinery import PathFinder
+
+from course.units.cells import Statement
+
+MOST = 50  # different modules that are looked for in a notebook
+
+
+def complaint(statements: Iterable[Statement]) -> list[str]:
+    """A line for each top-level import of what is not here."""
+    found: dict[str, str] = {}
+    for statement in statements:
+        node = statement.node
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = ["." * node.level + (node.module or "")]
+        else:
+            continue
+        for module in modules:
+            if len(found) < MOST:
+                found.setdefault(module, statement.place)
+    return [
+        f"{place}: there is no {module} here; only what uses it is hurt" for module, place in found.items() if not _here(module)
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _here(module: str) -> bool:
+    """Whether a module could be imported, as far as the folders of its packages say."""
+    if module.startswith("."):
+        return False
+    head, *rest = module.split(".")
+    if head in sys.stdlib_module_names or module in sys.modules:
+        return True
+    folders: list[str] | None = None
+    for depth, part in enumerate((head, *rest)):
+        try:
+            spec = PathFinder.find_spec(part if depth == 0 else ".".join((head, *rest[:depth])), folders)
+        except (ImportError, ValueError, AttributeError):
+            return False
+        if spec is None:
+            return False
+        if depth < len(rest):
+            if spec.submodule_search_locations is None:
+                return True  # a module that makes its parts when it is imported
+            folders = list(spec.submodule_search_locations)
+    return True
