@@ -13,7 +13,7 @@ from course.grading.submissions import Refused, find_submissions
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from handed_in import UNITS, notebook, pack, rows, write
+from layouts import UNITS, notebook, pack, rows, write
 
 NAME = "ann/image/gan.ipynb"
 

@@ -24,7 +24,7 @@ from course.units.catalogue import exercises
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from handed_in import notebook, pack, write
+from layouts import notebook, pack, write
 
 NAME = "image/vae.ipynb"
 

@@ -15,7 +15,7 @@ from course.grading.submissions import find_submissions, scan
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from handed_in import UNITS, notebook, notes, pack, rows, write
+from layouts import UNITS, notebook, notes, pack, rows, write
 
 MOODLE = [
     "Alice Smith_12345_assignsubmission_file_/gan.ipynb",
