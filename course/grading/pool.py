@@ -224,8 +224,9 @@ _turn = threading.Lock()
 
 
 def _grade_on_cluster(submission: Submission, settings: Settings) -> Row:
-    """Runs in a Dask worker, which keeps its zygotes between tasks; its threads take turns. There is no coordinator to end it: what cannot be
-    interrupted (a single call into torch that takes for ever) holds the worker until Dask ends it."""
+    """Runs in a Dask worker, which keeps its zygotes between tasks; its threads take turns. The limits of `grader` hold here too (that of
+    memory for the whole process meanwhile), but there is no coordinator to end it: what cannot be interrupted, such as one call into torch
+    that takes for ever, holds the worker until Dask ends it."""
     global _grader
     with _turn:
         if _grader is None or _grader.settings != settings:
