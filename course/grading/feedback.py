@@ -41,7 +41,9 @@ def re_execute(
         for stub in unit.stubs:
             if owner(stub) == segment.name:
                 rows.append(_checked(stub, stubs[stub]))
-    unnamed = {owner(stub) for stub in unit.stubs} - {segment.name for segment in segments}  # defined under a guard or a condition
+    unnamed = {owner(stub) for stub in unit.stubs} - {
+        segment.name for segment in segments
+    }  # defined under a guard or a condition
     rows += [_checked(stub, stubs[stub]) for stub in unit.stubs if owner(stub) in unnamed]
     if any(segment.name == "demo" for segment in segments):
         rows.append(_ran(session, DEMO, "figure = demo()", stored, seconds))

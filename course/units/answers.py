@@ -103,8 +103,11 @@ class _Reading:
             self.pieces |= one.continued
             for piece in [*one.members, *one.continued.values()]:
                 self._need(piece.reads.all - {name}, piece.place)
-        self._effects()
-        self._versions()
+        before = -1
+        while before != len(self.pieces):
+            before = len(self.pieces)
+            self._effects()
+            self._versions()
         stars = self._stars()
         self.notes += import_complaint(self.statements)
         self.notes += [
@@ -173,7 +176,7 @@ class _Reading:
                 self._imports.pop(name, None)
         for name in bound:
             self.binders[name].append(number)
-        if bound:
+        if bound and not isinstance(node, ast.Delete):
             self.defines[number] = bound
         if isinstance(node, names.Function) and not node.decorator_list:
             return
@@ -251,7 +254,7 @@ class _Reading:
         node = self.statements[last].node
         if isinstance(node, ast.Delete):
             self.notes.append(f"{self.statements[last].place}: `{name}` is deleted")
-            return []
+            return [last]
         data = not isinstance(node, names.Definition | ast.Import | ast.ImportFrom)
         return [last, *self.surely.get(name, ()), *(self.maybe.get(name, ()) if data else ())]
 
@@ -306,11 +309,18 @@ class _Reading:
                 later |= {name for name in self.pieces[number].reads.later if len(self.binders.get(name, ())) > 1}
             for number in sorted(self.pieces) if len(later) > seen else fresh:
                 piece = self.pieces[number]
+                if isinstance(piece.node, names.Definition | ast.Import | ast.ImportFrom) and names.fallible(piece.node):
+                    for name in piece.names:  # if it fails, what was before it stays
+                        self._take_before(name, number)
                 for name in piece.reads.now | later if names.active(piece.node) else piece.reads.now:
                     for each in [name, *self.attributes.get(name, ())]:
-                        before = bisect.bisect_left(self.binders.get(each, ()), number) - 1
-                        if before >= 0:
-                            self._take(self.binders[each][before])
+                        self._take_before(each, number)
+
+    def _take_before(self, name: str, number: int) -> None:
+        """Take the statement that bound a name last before this one."""
+        before = bisect.bisect_left(self.binders.get(name, ()), number) - 1
+        if before >= 0:
+            self._take(self.binders[name][before])
 
     def _stars(self) -> tuple[Piece, ...]:
         """`from … import *`, if there are names that nothing else defines: any of these may come from there."""

@@ -31,13 +31,11 @@ class _Unusable:
     __hash__ = object.__hash__
 
 
-def _unusable(error, names, keep=False):
+def _unusable(error, names):
     for name in names.split():
-        if keep and name in globals():
-            continue
         head, _, member = name.partition(".")
         if member:
-            setattr(globals()[head], member, _Unusable(error)._fail)
+            setattr(globals()[head], member, property(_Unusable(error)._fail))
         else:
             globals()[head] = _Unusable(error)
 '''
@@ -107,6 +105,7 @@ class _Writer:
         self._given, self._answer = around, answer
         self._lines: list[Line] = []
         self._guards = GUARDS
+        self._bound: set[str] = set()
         plainly = [piece for piece in answer.pieces if not isinstance(piece.node, names.Compound)]
         self.replaced = {name for piece in plainly for name in piece.names if name in around.definitions}
         if answer.futures:
@@ -133,8 +132,8 @@ class _Writer:
         if self._safe(piece):
             self._lines += piece.lines
         else:
-            keep = ", keep=True" if isinstance(piece.node, names.Compound) else ""
-            self._guarded(list(piece.lines), piece.names, keep)
+            self._guarded(list(piece.lines), piece.names)
+        self._bound.update(piece.names)
 
     def a_class(self, name: str, text: str, parts: tuple[Piece, ...]) -> None:
         """Add a given class with the learner's members in it; if one of these may fail, the class with holes before it."""
@@ -145,10 +144,12 @@ class _Writer:
         else:
             self.ours(text)
             self._guarded(lines, [member for part in parts for member in part.names])
+        self._bound.update(member for part in parts for member in part.names)
 
-    def _guarded(self, lines: list[Line], defined: Iterable[str], keep: str = "") -> None:
-        defined = " ".join(defined)
-        guard = [Line("try:"), Line("except Exception as _error:"), Line(f'    _unusable(_error, "{defined}"{keep})')]
+    def _guarded(self, lines: list[Line], defined: Iterable[str]) -> None:
+        """Add lines that may fail. What an earlier piece defined stays as it is if they do."""
+        lost = " ".join(name for name in defined if name not in self._bound)
+        guard = [Line("try:"), Line("except Exception as _error:"), Line(f'    _unusable(_error, "{lost}")')]
         cost = sum(len(line.text) + 1 for line in guard) + 4 * len(lines)
         if cost > self._guards:
             self._lines += lines

@@ -234,6 +234,11 @@ def calls(node: ast.stmt) -> list[str]:
     return [head.id for head in called if isinstance(head, ast.Name) and head.id not in READERS]
 
 
+def fallible(node: ast.stmt) -> bool:
+    """Whether a definition or an import may fail when it runs: a plain function does not."""
+    return not isinstance(node, Function) or active(node)
+
+
 def active(node: ast.stmt) -> bool:
     """Whether a statement may run code of others than itself: all but imports, constants and plain functions."""
     if isinstance(node, Function):

@@ -26,7 +26,9 @@ def complaint(statements: Iterable[Statement]) -> list[str]:
             if len(found) < MOST:
                 found.setdefault(module, statement.place)
     return [
-        f"{place}: there is no {module} here; only what uses it is hurt" for module, place in found.items() if not _here(module)
+        f"{place}: there is no {module} here, and only what uses it is hurt; install it or remove the import"
+        for module, place in found.items()
+        if not _here(module)
     ]
 
 
