@@ -24,19 +24,11 @@ from course.units.source import AnswerError, owner
 CALLED = 200  # functions that are looked into for what they change
 PIECES = 2000  # statements that may be needed
 NOTES = 20
+LONG = 200  # characters of a note, which may quote a name
 IMPLICIT = {
-    *dir(builtins),
-    "__name__",
-    "__file__",
-    "__doc__",
-    "__builtins__",
-    "__spec__",
-    "__loader__",
-    "__package__",
-    "get_ipython",
-    "__class__",
-}
-UNFIT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+    *dir(builtins), "__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__loader__", "__package__", "__class__",
+    "get_ipython", "display",
+}  # fmt: skip
 
 
 def read_answer(cells: Iterable[str], module_source: str, stubs: tuple[str, ...]) -> Answer:
@@ -115,7 +107,7 @@ class _Reading:
         ]
         pieces = tuple(self.pieces[number] for number in sorted(self.pieces))
         missing = tuple(stub for stub in self.stubs if not self._defined(stub, pieces))
-        notes = list(dict.fromkeys(self.notes))
+        notes = [note if len(note) <= LONG else f"{note[:LONG]}…" for note in dict.fromkeys(self.notes)]
         if len(notes) > NOTES:
             notes[NOTES:] = [f"and {len(notes) - NOTES} notes more"]
         return Answer(
@@ -125,7 +117,7 @@ class _Reading:
             members={name: tuple(one.members) for name, one in self.classes.items() if one.members},
             stars=stars,
             futures=tuple(self.futures),
-            reasons={stub: reason(stub, self.statements, self._known()) for stub in missing},
+            reasons={stub: reason(stub, self.statements, self._known())[:LONG] for stub in missing},
         )
 
     def _defined(self, stub: str, pieces: tuple[Piece, ...]) -> bool:
@@ -268,9 +260,8 @@ class _Reading:
         statement = self.statements[number]
         try:
             self.pieces[number] = piece_of(statement, self.defines.get(number, ()))
-        except UNFIT as error:
-            words = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
-            self.notes.append(f"{statement.place}: cannot be taken ({words})")
+        except names.UNFIT as error:
+            self.notes.append(f"{statement.place}: cannot be taken ({names.unfit(error)})")
             self.unfit.add(number)
             return None
         return self.pieces[number]

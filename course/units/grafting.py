@@ -41,7 +41,7 @@ def _unusable(error, names):
 '''
 SHELL = '''
 class _Shell:
-    """Answers for the IPython that is not here: magics and shell commands do nothing."""
+    """Answers for the IPython that is not here: magics, shell commands and pictures do nothing."""
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
@@ -49,9 +49,13 @@ class _Shell:
 
 def get_ipython():
     return _Shell()
+
+
+def display(*things, **options):
+    pass
 '''
 
-HELPERS = ("_Unusable", "_unusable", "_Shell", "get_ipython")  # what these define
+HELPERS = ("_Unusable", "_unusable", "_Shell", "get_ipython", "display")  # what these define
 
 
 def graft(module_source: str, stubs: tuple[str, ...], answer: Answer) -> str:
@@ -117,7 +121,8 @@ class _Writer:
     def _helpers(self) -> None:
         if any(not self._safe(piece) for piece in self._answer.all):
             self.ours(UNUSABLE)
-        if any("get_ipython" in piece.reads.all for piece in self._answer.all):
+        used = {name for piece in self._answer.all for name in piece.reads.all}
+        if not used.isdisjoint(("get_ipython", "display")) and "display" not in self._given.names:
             self.ours(SHELL)
 
     def ours(self, text: str) -> None:

@@ -12,6 +12,8 @@ Compound = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, a
 # Calls that change none of their arguments.
 READERS = ("print", "display", "check", "show", "len", "repr", "str", "help", "isinstance", "plt")
 
+UNFIT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)  # what `reads` raises for what is not Python
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -26,7 +28,7 @@ class Reads:
 
 
 def reads(text: str, *nodes: ast.stmt) -> Reads:
-    """What `text`, whose statements are `nodes`, uses of the module's names. Raises SyntaxError, ValueError, RecursionError or MemoryError for what is not Python.
+    """What `text`, whose statements are `nodes`, uses of the module's names. Raises one of `UNFIT`.
 
     Python itself says so: a parameter, a local variable or the variable of a comprehension is no name of the module.
     """
@@ -51,6 +53,11 @@ def reads(text: str, *nodes: ast.stmt) -> Reads:
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             now.add(node.target.id)  # which a symbol table takes for written alone
     return Reads(frozenset(now), frozenset(later))
+
+
+def unfit(error: BaseException) -> str:
+    """One of `UNFIT` in words."""
+    return error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
 
 
 def within(node: ast.stmt) -> list[ast.stmt]:
