@@ -83,42 +83,46 @@ class _Reading:
 
     def answer(self) -> Answer:
         """What was found."""
-        functions = [stub for stub in self.stubs if "." not in stub]
-        self._need(functions)
-        for name, one in self.classes.items():
-            for number, attributes in one.finish(self.statements, self.binders):
-                self.defines[number] = list(dict.fromkeys([*self.defines.get(number, ()), *attributes]))
-                for attribute in attributes:
-                    self.binders[attribute].append(number)
-            self.attributes[one.name] = [name for name in self.binders if name.startswith(f"{one.name}.")]
-            self._need(self.attributes[one.name])
-            self.pieces |= one.continued
-            for piece in [*one.members, *one.continued.values()]:
-                self._need(piece.reads.all - {name}, piece.place)
+        self._need(stub for stub in self.stubs if "." not in stub)
+        self._methods()
         before = -1
         while before != len(self.pieces):
             before = len(self.pieces)
             self._effects()
             self._versions()
         stars = self._stars()
-        self.notes += import_complaint(self.statements)
-        self.notes += [
-            f"{place}: `{name}` is used, and no statement that could be taken defines it" for name, place in self.unknown.items()
-        ]
         pieces = tuple(self.pieces[number] for number in sorted(self.pieces))
         missing = tuple(stub for stub in self.stubs if not self._defined(stub, pieces))
-        notes = [note if len(note) <= LONG else f"{note[:LONG]}…" for note in dict.fromkeys(self.notes)]
-        if len(notes) > NOTES:
-            notes[NOTES:] = [f"and {len(notes) - NOTES} notes more"]
         return Answer(
             pieces,
             missing,
-            tuple(notes),
+            self._said(),
             members={name: tuple(one.members) for name, one in self.classes.items() if one.members},
             stars=stars,
             futures=tuple(self.futures),
             reasons={stub: reason(stub, self.statements, self._known())[:LONG] for stub in missing},
         )
+
+    def _methods(self) -> None:
+        """Take what makes up the classes that have stubs, and all that it needs."""
+        for name, one in self.classes.items():
+            for number, attributes in one.finish(self.statements, self.binders):
+                self.defines[number] = list(dict.fromkeys([*self.defines.get(number, ()), *attributes]))
+                for attribute in attributes:
+                    self.binders[attribute].append(number)
+            self.attributes[name] = [attribute for attribute in self.binders if attribute.startswith(f"{name}.")]
+            self._need(self.attributes[name])
+            self.pieces |= one.continued
+            for piece in [*one.members, *one.continued.values()]:
+                self._need(piece.reads.all - {name}, piece.place)
+
+    def _said(self) -> tuple[str, ...]:
+        """The notes, short and few."""
+        self.notes += import_complaint(self.statements)
+        for name, place in self.unknown.items():
+            self.notes.append(f"{place}: `{name}` is used, and no statement that could be taken defines it")
+        notes = [note if len(note) <= LONG else f"{note[:LONG]}…" for note in dict.fromkeys(self.notes)]
+        return (*notes[:NOTES], *([f"and {len(notes) - NOTES} notes more"] if len(notes) > NOTES else []))
 
     def _defined(self, stub: str, pieces: tuple[Piece, ...]) -> bool:
         if "." in stub and any(stub in piece.names for piece in self.classes[owner(stub)].members):
@@ -178,6 +182,8 @@ class _Reading:
         for name in dict.fromkeys(surely):
             if name in self.classes:
                 self.classes[name].changed(number, statement)
+            elif name in self.given.names and name not in self.given.imports and names.targets(node):
+                self._stands(statement, name)
             else:
                 self.surely[name].append(number)
         for name in maybe:

@@ -34,9 +34,8 @@ def reads(text: str, *nodes: ast.stmt) -> Reads:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compile(
-            text, "<cell>", "exec", dont_inherit=True
-        )  # finds what only the compiler knows to be wrong: `return` outside of a function
+        # What only the compiler knows to be wrong: a `return` outside of a function.
+        compile(text, "<cell>", "exec", dont_inherit=True)
         top = symtable.symtable(text, "<cell>", "exec")
     now, later = set[str](), set[str]()
     waiting = [(top, True)]

@@ -162,6 +162,7 @@ def test_a_given_name_that_is_bound_to_the_same_is_no_word_worth():
     assert notes(same, "def f(x):\n    return path, x", stubs=("f",)) == ""
     assert "`math` stands" in notes("import cmath as math", stubs=("f",))
     assert "`LIMIT` stands" in notes("LIMIT = 4", stubs=("f",))
+    assert "`given` stands" in notes("given.__code__ = (lambda: 1).__code__", stubs=("f",))
 
 
 def test_a_failure_hurts_only_what_uses_it():
