@@ -36,7 +36,12 @@ def repeated(text: str, size: int) -> str:
 
 def numbered(text: str, size: int) -> str:
     """Repetitions of `text`, each with the number of its own in place of `#`, of about `size` characters together."""
-    return "".join(text.replace("#", str(number)) for number in range(size // (len(text) + 3)))
+    made: list[str] = []
+    length = 0
+    while length < size:
+        made.append(text.replace("#", str(len(made))))
+        length += len(made[-1])
+    return "".join(made)
 
 
 KINDS: dict[str, Callable[[int], list[str]]] = {
@@ -65,7 +70,7 @@ KINDS: dict[str, Callable[[int], list[str]]] = {
     "nested: ((((": lambda n: ["x = " + "(" * (n // 2) + ")" * (n // 2)],
     "nested: not not": lambda n: ["x = " + repeated("not ", n) + "1"],
     "nested: a+a+a": lambda n: [stub(repeated("a+", n) + "a")],
-    "nested: 5,000 ifs": lambda n: ["".join(" " * depth + "if a:\n" for depth in range(min(5000, n // 100)))],
+    "nested: ifs": lambda n: ["".join(" " * depth + "if a:\n" for depth in range(int((2 * n) ** 0.5)))],
     "nested: elif": lambda n: ["if a:\n    b\n" + repeated("elif a:\n    b\n", n)],
     "shell commands": lambda n: [repeated("!ls\n", n)],
     "shell commands in cells of their own": lambda n: ["!ls\nx = 1\n"] * (n // 10),

@@ -50,6 +50,8 @@ class Watched:
 
     def warm_up(self) -> None:
         """Import all that the first check needs."""
+        import IPython.core.inputtransformer2  # noqa: F401
+
         load_suite(self.unit)
         reference_module(self.unit)
 

@@ -24,19 +24,11 @@ from course.units.source import AnswerError, owner
 CALLED = 200  # functions that are looked into for what they change
 PIECES = 2000  # statements that may be needed
 NOTES = 20
+LONG = 200  # characters of a note, which may quote a name
 IMPLICIT = {
-    *dir(builtins),
-    "__name__",
-    "__file__",
-    "__doc__",
-    "__builtins__",
-    "__spec__",
-    "__loader__",
-    "__package__",
-    "get_ipython",
-    "__class__",
-}
-UNFIT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+    *dir(builtins), "__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__loader__", "__package__", "__class__",
+    "get_ipython", "display",
+}  # fmt: skip
 
 
 def read_answer(cells: Iterable[str], module_source: str, stubs: tuple[str, ...]) -> Answer:
@@ -91,39 +83,46 @@ class _Reading:
 
     def answer(self) -> Answer:
         """What was found."""
-        functions = [stub for stub in self.stubs if "." not in stub]
-        self._need(functions)
+        self._need(stub for stub in self.stubs if "." not in stub)
+        self._methods()
+        before = -1
+        while before != len(self.pieces):
+            before = len(self.pieces)
+            self._effects()
+            self._versions()
+        stars = self._stars()
+        pieces = tuple(self.pieces[number] for number in sorted(self.pieces))
+        missing = tuple(stub for stub in self.stubs if not self._defined(stub, pieces))
+        return Answer(
+            pieces,
+            missing,
+            self._said(),
+            members={name: tuple(one.members) for name, one in self.classes.items() if one.members},
+            stars=stars,
+            futures=tuple(self.futures),
+            reasons={stub: reason(stub, self.statements, self._known())[:LONG] for stub in missing},
+        )
+
+    def _methods(self) -> None:
+        """Take what makes up the classes that have stubs, and all that it needs."""
         for name, one in self.classes.items():
             for number, attributes in one.finish(self.statements, self.binders):
                 self.defines[number] = list(dict.fromkeys([*self.defines.get(number, ()), *attributes]))
                 for attribute in attributes:
                     self.binders[attribute].append(number)
-            self.attributes[one.name] = [name for name in self.binders if name.startswith(f"{one.name}.")]
-            self._need(self.attributes[one.name])
+            self.attributes[name] = [attribute for attribute in self.binders if attribute.startswith(f"{name}.")]
+            self._need(self.attributes[name])
             self.pieces |= one.continued
             for piece in [*one.members, *one.continued.values()]:
                 self._need(piece.reads.all - {name}, piece.place)
-        self._effects()
-        self._versions()
-        stars = self._stars()
+
+    def _said(self) -> tuple[str, ...]:
+        """The notes, short and few."""
         self.notes += import_complaint(self.statements)
-        self.notes += [
-            f"{place}: `{name}` is used, and no statement that could be taken defines it" for name, place in self.unknown.items()
-        ]
-        pieces = tuple(self.pieces[number] for number in sorted(self.pieces))
-        missing = tuple(stub for stub in self.stubs if not self._defined(stub, pieces))
-        notes = list(dict.fromkeys(self.notes))
-        if len(notes) > NOTES:
-            notes[NOTES:] = [f"and {len(notes) - NOTES} notes more"]
-        return Answer(
-            pieces,
-            missing,
-            tuple(notes),
-            members={name: tuple(one.members) for name, one in self.classes.items() if one.members},
-            stars=stars,
-            futures=tuple(self.futures),
-            reasons={stub: reason(stub, self.statements, self._known()) for stub in missing},
-        )
+        for name, place in self.unknown.items():
+            self.notes.append(f"{place}: `{name}` is used, and no statement that could be taken defines it")
+        notes = [note if len(note) <= LONG else f"{note[:LONG]}…" for note in dict.fromkeys(self.notes)]
+        return (*notes[:NOTES], *([f"and {len(notes) - NOTES} notes more"] if len(notes) > NOTES else []))
 
     def _defined(self, stub: str, pieces: tuple[Piece, ...]) -> bool:
         if "." in stub and any(stub in piece.names for piece in self.classes[owner(stub)].members):
@@ -173,7 +172,7 @@ class _Reading:
                 self._imports.pop(name, None)
         for name in bound:
             self.binders[name].append(number)
-        if bound:
+        if bound and not isinstance(node, ast.Delete):
             self.defines[number] = bound
         if isinstance(node, names.Function) and not node.decorator_list:
             return
@@ -183,6 +182,8 @@ class _Reading:
         for name in dict.fromkeys(surely):
             if name in self.classes:
                 self.classes[name].changed(number, statement)
+            elif name in self.given.names and name not in self.given.imports and names.targets(node):
+                self._stands(statement, name)
             else:
                 self.surely[name].append(number)
         for name in maybe:
@@ -251,7 +252,7 @@ class _Reading:
         node = self.statements[last].node
         if isinstance(node, ast.Delete):
             self.notes.append(f"{self.statements[last].place}: `{name}` is deleted")
-            return []
+            return [last]
         data = not isinstance(node, names.Definition | ast.Import | ast.ImportFrom)
         return [last, *self.surely.get(name, ()), *(self.maybe.get(name, ()) if data else ())]
 
@@ -265,9 +266,8 @@ class _Reading:
         statement = self.statements[number]
         try:
             self.pieces[number] = piece_of(statement, self.defines.get(number, ()))
-        except UNFIT as error:
-            words = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
-            self.notes.append(f"{statement.place}: cannot be taken ({words})")
+        except names.UNFIT as error:
+            self.notes.append(f"{statement.place}: cannot be taken ({names.unfit(error)})")
             self.unfit.add(number)
             return None
         return self.pieces[number]
@@ -306,11 +306,18 @@ class _Reading:
                 later |= {name for name in self.pieces[number].reads.later if len(self.binders.get(name, ())) > 1}
             for number in sorted(self.pieces) if len(later) > seen else fresh:
                 piece = self.pieces[number]
+                if isinstance(piece.node, names.Definition | ast.Import | ast.ImportFrom) and names.fallible(piece.node):
+                    for name in piece.names:  # if it fails, what was before it stays
+                        self._take_before(name, number)
                 for name in piece.reads.now | later if names.active(piece.node) else piece.reads.now:
                     for each in [name, *self.attributes.get(name, ())]:
-                        before = bisect.bisect_left(self.binders.get(each, ()), number) - 1
-                        if before >= 0:
-                            self._take(self.binders[each][before])
+                        self._take_before(each, number)
+
+    def _take_before(self, name: str, number: int) -> None:
+        """Take the statement that bound a name last before this one."""
+        before = bisect.bisect_left(self.binders.get(name, ()), number) - 1
+        if before >= 0:
+            self._take(self.binders[name][before])
 
     def _stars(self) -> tuple[Piece, ...]:
         """`from … import *`, if there are names that nothing else defines: any of these may come from there."""

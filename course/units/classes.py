@@ -19,7 +19,6 @@ INHERITED = {
     "_load_from_state_dict", "_save_to_state_dict", "_call_impl", "_wrapped_call_impl",
 }  # fmt: skip
 NEW = 200  # members that a class may have beside those that are given
-UNFIT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
 class ClassReading:
@@ -110,7 +109,7 @@ class ClassReading:
             own = [f"{self.name}.{name}" for name in names.binds(part.node, walrus=False)]
             try:
                 self.members.append(piece_of(part, own, before))
-            except UNFIT as error:
+            except names.UNFIT as error:
                 self._unfit(part, error)
         for number, attributes in self._attributes.items():
             if all(inside.get(attribute.partition(".")[2], (-1,))[0] < number for attribute in attributes):
@@ -158,7 +157,7 @@ class ClassReading:
         for part in parts:
             try:
                 pieces.append(piece_of(part, names.binds(part.node, walrus=False)))
-            except UNFIT as error:
+            except names.UNFIT as error:
                 self._unfit(part, error)
         if pieces:
             cell, line = pieces[0].lines[0].cell, pieces[0].lines[0].line
@@ -170,8 +169,7 @@ class ClassReading:
             self.continued[number] = Piece(defined, tuple(lines), uses, node)
 
     def _unfit(self, part: Statement, error: BaseException) -> None:
-        words = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
-        self._notes.append(f"{part.place}: cannot be taken ({words})")
+        self._notes.append(f"{part.place}: cannot be taken ({names.unfit(error)})")
 
     def _stands(self, statement: Statement, name: str) -> None:
         self._notes.append(

@@ -31,19 +31,17 @@ class _Unusable:
     __hash__ = object.__hash__
 
 
-def _unusable(error, names, keep=False):
+def _unusable(error, names):
     for name in names.split():
-        if keep and name in globals():
-            continue
         head, _, member = name.partition(".")
         if member:
-            setattr(globals()[head], member, _Unusable(error)._fail)
+            setattr(globals()[head], member, property(_Unusable(error)._fail))
         else:
             globals()[head] = _Unusable(error)
 '''
 SHELL = '''
 class _Shell:
-    """Answers for the IPython that is not here: magics and shell commands do nothing."""
+    """Answers for the IPython that is not here: magics, shell commands and pictures do nothing."""
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
@@ -51,9 +49,13 @@ class _Shell:
 
 def get_ipython():
     return _Shell()
+
+
+def display(*things, **options):
+    pass
 '''
 
-HELPERS = ("_Unusable", "_unusable", "_Shell", "get_ipython")  # what these define
+HELPERS = ("_Unusable", "_unusable", "_Shell", "get_ipython", "display")  # what these define
 
 
 def graft(module_source: str, stubs: tuple[str, ...], answer: Answer) -> str:
@@ -107,6 +109,7 @@ class _Writer:
         self._given, self._answer = around, answer
         self._lines: list[Line] = []
         self._guards = GUARDS
+        self._bound: set[str] = set()
         plainly = [piece for piece in answer.pieces if not isinstance(piece.node, names.Compound)]
         self.replaced = {name for piece in plainly for name in piece.names if name in around.definitions}
         if answer.futures:
@@ -118,7 +121,8 @@ class _Writer:
     def _helpers(self) -> None:
         if any(not self._safe(piece) for piece in self._answer.all):
             self.ours(UNUSABLE)
-        if any("get_ipython" in piece.reads.all for piece in self._answer.all):
+        used = {name for piece in self._answer.all for name in piece.reads.all}
+        if not used.isdisjoint(("get_ipython", "display")) and "display" not in self._given.names:
             self.ours(SHELL)
 
     def ours(self, text: str) -> None:
@@ -133,8 +137,8 @@ class _Writer:
         if self._safe(piece):
             self._lines += piece.lines
         else:
-            keep = ", keep=True" if isinstance(piece.node, names.Compound) else ""
-            self._guarded(list(piece.lines), piece.names, keep)
+            self._guarded(list(piece.lines), piece.names)
+        self._bound.update(piece.names)
 
     def a_class(self, name: str, text: str, parts: tuple[Piece, ...]) -> None:
         """Add a given class with the learner's members in it; if one of these may fail, the class with holes before it."""
@@ -145,10 +149,12 @@ class _Writer:
         else:
             self.ours(text)
             self._guarded(lines, [member for part in parts for member in part.names])
+        self._bound.update(member for part in parts for member in part.names)
 
-    def _guarded(self, lines: list[Line], defined: Iterable[str], keep: str = "") -> None:
-        defined = " ".join(defined)
-        guard = [Line("try:"), Line("except Exception as _error:"), Line(f'    _unusable(_error, "{defined}"{keep})')]
+    def _guarded(self, lines: list[Line], defined: Iterable[str]) -> None:
+        """Add lines that may fail. What an earlier piece defined stays as it is if they do."""
+        lost = " ".join(name for name in defined if name not in self._bound)
+        guard = [Line("try:"), Line("except Exception as _error:"), Line(f'    _unusable(_error, "{lost}")')]
         cost = sum(len(line.text) + 1 for line in guard) + 4 * len(lines)
         if cost > self._guards:
             self._lines += lines

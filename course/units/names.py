@@ -12,6 +12,8 @@ Compound = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, a
 # Calls that change none of their arguments.
 READERS = ("print", "display", "check", "show", "len", "repr", "str", "help", "isinstance", "plt")
 
+UNFIT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)  # what `reads` raises for what is not Python
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -26,15 +28,14 @@ class Reads:
 
 
 def reads(text: str, *nodes: ast.stmt) -> Reads:
-    """What `text`, whose statements are `nodes`, uses of the module's names. Raises SyntaxError, ValueError, RecursionError or MemoryError for what is not Python.
+    """What `text`, whose statements are `nodes`, uses of the module's names. Raises one of `UNFIT`.
 
     Python itself says so: a parameter, a local variable or the variable of a comprehension is no name of the module.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compile(
-            text, "<cell>", "exec", dont_inherit=True
-        )  # finds what only the compiler knows to be wrong: `return` outside of a function
+        # What only the compiler knows to be wrong: a `return` outside of a function.
+        compile(text, "<cell>", "exec", dont_inherit=True)
         top = symtable.symtable(text, "<cell>", "exec")
     now, later = set[str](), set[str]()
     waiting = [(top, True)]
@@ -51,6 +52,11 @@ def reads(text: str, *nodes: ast.stmt) -> Reads:
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             now.add(node.target.id)  # which a symbol table takes for written alone
     return Reads(frozenset(now), frozenset(later))
+
+
+def unfit(error: BaseException) -> str:
+    """One of `UNFIT` in words."""
+    return error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
 
 
 def within(node: ast.stmt) -> list[ast.stmt]:
@@ -232,6 +238,11 @@ def calls(node: ast.stmt) -> list[str]:
         heads = list(getattr(node, "decorator_list", ()))
     called = [_called(head) for head in heads]
     return [head.id for head in called if isinstance(head, ast.Name) and head.id not in READERS]
+
+
+def fallible(node: ast.stmt) -> bool:
+    """Whether a definition or an import may fail when it runs: a plain function does not."""
+    return not isinstance(node, Function) or active(node)
 
 
 def active(node: ast.stmt) -> bool:

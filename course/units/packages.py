@@ -26,7 +26,9 @@ def complaint(statements: Iterable[Statement]) -> list[str]:
             if len(found) < MOST:
                 found.setdefault(module, statement.place)
     return [
-        f"{place}: there is no {module} here; only what uses it is hurt" for module, place in found.items() if not _here(module)
+        f"{place}: there is no {module} here, and only what uses it is hurt; install it or remove the import"
+        for module, place in found.items()
+        if not _here(module)
     ]
 
 
@@ -39,15 +41,14 @@ def _here(module: str) -> bool:
     if head in sys.stdlib_module_names or module in sys.modules:
         return True
     folders: list[str] | None = None
-    for depth, part in enumerate((head, *rest)):
-        try:
-            spec = PathFinder.find_spec(part if depth == 0 else ".".join((head, *rest[:depth])), folders)
-        except (ImportError, ValueError, AttributeError):
-            return False
-        if spec is None:
-            return False
-        if depth < len(rest):
+    try:
+        for depth in range(1, len(rest) + 2):
+            spec = PathFinder.find_spec(".".join((head, *rest)[:depth]), folders)
+            if spec is None:
+                return False
             if spec.submodule_search_locations is None:
-                return True  # a module that makes its parts when it is imported
+                return True  # the last part, or a module that makes its parts when it is imported
             folders = list(spec.submodule_search_locations)
+    except Exception:  # a package in several folders wants its parent imported: whether it is here is not to be seen
+        return True
     return True

@@ -105,6 +105,8 @@ class Answer:
 def piece_of(statement: Statement, defines: Iterable[str], before: str = "") -> Piece:
     """A statement as a piece. Raises what `course.units.names.reads` raises for what is not Python."""
     lines, node = lines_of(statement), statement.node
+    if any(line.text.lstrip(" \t").startswith("\\") and not line.inside for line in lines):
+        raise SyntaxError("a line begins with a backslash")  # which changes what the line after it is indented by
     if (
         isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Constant)

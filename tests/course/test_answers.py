@@ -162,6 +162,7 @@ def test_a_given_name_that_is_bound_to_the_same_is_no_word_worth():
     assert notes(same, "def f(x):\n    return path, x", stubs=("f",)) == ""
     assert "`math` stands" in notes("import cmath as math", stubs=("f",))
     assert "`LIMIT` stands" in notes("LIMIT = 4", stubs=("f",))
+    assert "`given` stands" in notes("given.__code__ = (lambda: 1).__code__", stubs=("f",))
 
 
 def test_a_failure_hurts_only_what_uses_it():
@@ -200,6 +201,31 @@ def test_magics_shell_lines_and_broken_cells_do_not_spoil_the_rest():
         "code cell 2 begins with %%bash and was left out",
         "code cell 3 is not Python and was left out",
     ]
+
+
+def test_packages_are_looked_for_and_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "several_folders" / "inner").mkdir(parents=True)
+    (tmp_path / "several_folders" / "part.py").write_text("raise SystemExit")
+    (tmp_path / "sudden.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    here = (
+        "import several_folders.part, several_folders.inner.x, sudden.made_up, os.path, torch.nn.functional\nfrom math import *"
+    )
+    assert notes(here, "def f(x): return x", stubs=("f",)) == ""
+    assert "there is no several_folders.other here" in notes("import several_folders.other", stubs=("f",))
+    assert "cell 1, line 2: there is no .mine here" in notes("\nfrom .mine import x", stubs=("f",))
+
+
+def test_a_note_is_short():
+    name = "x" * 100_000
+    read = read_answer([f"def f(x): return {name}", "!ls\n" * 300], MODULE, STUBS)
+    assert len(read.notes) <= 21 and max(map(len, read.notes)) < 210
+    assert len(read_answer([f"{name} = 1\ndef C_g{name}(): pass"], MODULE, STUBS).complaint("C.g")) < 300
+
+
+def test_what_only_a_notebook_has_does_nothing():
+    shown = "if LIMIT:\n    %time 1\n    ONE = 1\n\ndef f(x):\n    display(x)\n    get_ipython().run_line_magic('ls', '')\n    return x + ONE"
+    assert module(shown)["f"](1) == 2 and notes(shown, stubs=("f",)) == ""
 
 
 def test_no_code_at_all_is_an_answer_error():

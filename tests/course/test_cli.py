@@ -56,7 +56,10 @@ def test_unreadable_notebook_is_one_line(aigc, built, unit, content, expected):
     [
         ("def renamed(x):\n    return x", "missing stub total: put back its definition"),
         ("def total(x, scale=1.0):\n    raise KeyError('k')", "total raised KeyError: 'k'"),
-        ("import not_there\ndef total(x, scale=1.0):\n    return x.sum(1)", "No module named 'not_there'; install it"),
+        (
+            "import not_there\ndef total(x, scale=1.0):\n    return x.sum(1)",
+            "there is no not_there here, and only what uses it is hurt; install it",
+        ),
         ("def total(x):\n    return x.sum(1)", "total raised TypeError"),
         ("def total(x, scale=1.0):\n    return x.sm(1)", "in total: return x.sm(1)"),
     ],

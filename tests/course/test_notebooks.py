@@ -1,9 +1,11 @@
 """The bytes of a notebook: what is read of them, and what is said of those that are none."""
 
 import json
+import runpy
 
 import pytest
 
+from course.units.catalogue import find_unit
 from course.units.notebooks import notebook_cells, notebook_unit
 from course.units.source import AnswerError
 
@@ -92,3 +94,11 @@ def test_our_own_notebooks_say_which_unit_they_are_of(root):
         unit = "/".join(path.with_suffix("").parts[-2:])
         assert notebook_unit(path.read_bytes()) == unit
         assert notebook_unit(json.dumps(notebook | {"metadata": {}}).encode()) == unit, "the setup cell names it too"
+
+
+def test_no_notebook_is_an_exception(root):
+    """200 mutants of right notebooks; `python -m benchmarks.fuzz_notebooks` asks for 10,000."""
+    fuzz = runpy.run_path(str(root / "benchmarks" / "fuzz_notebooks.py"))
+    outcomes, failed = fuzz["run"](find_unit("image/vae", root), 200, seed=1)
+    assert not failed, "python -m benchmarks.fuzz_notebooks --seed 1 --only " + ", ".join(map(str, failed))
+    assert outcomes["read"] > 150
