@@ -26,8 +26,8 @@ import jaxtyping
 import numpy as np
 from torch import Tensor, nn
 
-from course.checking.rules import ask_elsewhere, judge_changes
-from course.checking.twins import Twins
+from course.checking.rules import WAYS, ask_elsewhere, judge_changes
+from course.checking.twins import Call, Twins
 from course.wire import Changed, ImplementationError, Named, Remote, Target, describe
 
 OF_TORCH = ("state_dict", "load_state_dict", "train", "eval")  # what every module has, whatever the unit says
@@ -50,7 +50,8 @@ class WrongType(ImplementationError):
         super().__init__(what, "", message)
 
 
-_asked: WeakKeyDictionary[Backend, set[str]] = WeakKeyDictionary()  # which stubs were asked on other dtypes and devices
+TRIES = 3
+_asked: WeakKeyDictionary[Backend, dict[str, int]] = WeakKeyDictionary()  # in how many cases each stub was asked elsewhere
 
 
 class Impl:
@@ -60,7 +61,7 @@ class Impl:
         self._backend = backend
         self._reference = reference
         self._twins = Twins(reference)
-        self._stubs: frozenset[str] = frozenset()
+        self._stubs: set[str] = set()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -74,11 +75,12 @@ class Impl:
     def seed(self, seed: int, *, thorough: bool = False, stubs: Iterable[str] = ()) -> None:
         """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void.
 
-        thorough: whether inputs are strided views, and modules are watched. stubs: those whose first call is repeated in other dtypes.
+        thorough: whether inputs are strided views, and modules are watched. stubs: those whose first call is made again on a device
+        without numbers and, once for a backend, in other dtypes.
         """
         self._backend.seed(seed, thorough)
         self._twins.begin()
-        self._stubs = frozenset(stubs)
+        self._stubs = set(stubs)
 
     def given(self, name: str) -> Named:
         """A function or class of the implementation, to be passed to another of its functions."""
@@ -109,11 +111,21 @@ class Impl:
                 raise WrongType(name, f"{name} returned {describe(value)}, expected {complaint}")
             if changes:
                 judge_changes(reference, changes, call, self._twins)
-            if name in self._stubs - _asked.setdefault(self._backend, set()):
-                _asked[self._backend].add(name)
-                ask_elsewhere(reference, call, self._twins, self._backend.call, changed=bool(changes))
+            if name in self._stubs:  # its first call in this case
+                self._stubs.discard(name)
+                self._ask_elsewhere(name, reference, call, changed=bool(changes))
             value = as_promised(value, _signature(reference).return_annotation)
         return self._lift(value)
+
+    def _ask_elsewhere(self, stub: str, reference: Callable[..., Any], call: Call, *, changed: bool) -> None:
+        """Once for a backend; on `meta` in up to `TRIES` cases, until the function could go on there."""
+        asked = _asked.setdefault(self._backend, {})
+        tries = asked.get(stub, 0)
+        if tries < TRIES:
+            asked[stub] = tries + 1
+            ways = ("meta",) if tries else WAYS
+            if ask_elsewhere(reference, call, self._twins, self._backend.call, ways, changed=changed):
+                asked[stub] = TRIES
 
     def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""
