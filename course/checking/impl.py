@@ -26,7 +26,7 @@ import jaxtyping
 import numpy as np
 from torch import Tensor, nn
 
-from course.checking.rules import WAYS, ask_elsewhere, judge_changes
+from course.checking.rules import WAYS, RuleBroken, ask_elsewhere, judge_changes
 from course.checking.twins import Call, Twins
 from course.wire import Changed, ImplementationError, Named, Remote, Target, describe
 
@@ -62,6 +62,7 @@ class Impl:
         self._reference = reference
         self._twins = Twins(reference)
         self._stubs: set[str] = set()
+        self._complaint: RuleBroken | None = None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -80,7 +81,13 @@ class Impl:
         """
         self._backend.seed(seed, thorough)
         self._twins.begin()
+        self._complaint = None
         self._stubs = set(stubs)
+
+    def settle(self) -> None:
+        """End a round that has passed: raise what was wrong in other dtypes or on another device. A wrong value is told before that."""
+        if self._complaint is not None:
+            raise self._complaint
 
     def given(self, name: str) -> Named:
         """A function or class of the implementation, to be passed to another of its functions."""
@@ -124,8 +131,11 @@ class Impl:
         if tries < TRIES:
             asked[stub] = tries + 1
             ways = ("meta",) if tries else WAYS
-            if ask_elsewhere(reference, call, self._twins, self._backend.call, ways, changed=changed):
-                asked[stub] = TRIES
+            try:
+                if ask_elsewhere(reference, call, self._twins, self._backend.call, ways, changed=changed):
+                    asked[stub] = TRIES
+            except RuleBroken as complaint:
+                self._complaint = self._complaint or complaint
 
     def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""

@@ -184,6 +184,7 @@ def _run_once(case: Case, impl: Impl, draw: Draw, seed: int, *, thorough: bool =
     given = {"impl": impl, "draw": draw, **case.arguments}
     try:
         case.function(**{name: given[name] for name in case.parameters})
+        impl.settle()
     except ImplementationError as error:
         if error.kind == "NotImplementedError":
             hole = error.message.partition(":")[0]
