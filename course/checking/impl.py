@@ -26,8 +26,8 @@ import jaxtyping
 import numpy as np
 from torch import Tensor, nn
 
-from course.checking.rules import ask_elsewhere, judge_changes
-from course.checking.twins import CASTS, Twins
+from course.checking.rules import WAYS, RuleBroken, ask_elsewhere, judge_changes
+from course.checking.twins import CASTS, Call, Twins
 from course.wire import Changed, ImplementationError, Named, Remote, Target, describe
 
 OF_TORCH = ("state_dict", "load_state_dict", "train", "eval")  # what every module has, whatever the unit says
@@ -56,7 +56,8 @@ class WrongType(ImplementationError):
         super().__init__(what, "", message)
 
 
-_asked: WeakKeyDictionary[Backend, set[str]] = WeakKeyDictionary()  # which stubs were asked on other dtypes and devices
+TRIES = 3
+_asked: WeakKeyDictionary[Backend, dict[str, int]] = WeakKeyDictionary()  # in how many cases each stub was asked elsewhere
 
 
 class Impl:
@@ -66,7 +67,8 @@ class Impl:
         self._backend = backend
         self._reference = reference
         self._twins = Twins(reference)
-        self._stubs: frozenset[str] = frozenset()
+        self._stubs: set[str] = set()
+        self._complaint: RuleBroken | None = None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -80,15 +82,20 @@ class Impl:
     def seed(self, seed: int, *, thorough: bool = False, stubs: Iterable[str] = ()) -> None:
         """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void.
 
-        thorough: whether inputs are strided views, and modules are watched. stubs: those whose first call is repeated in other dtypes.
+        thorough: whether inputs are strided views, and modules are watched. stubs: those whose first call is made again on a device
+        without numbers and, once for a backend, in other dtypes.
         """
         self._backend.seed(seed, thorough)
         self._twins.begin()
-        self._stubs = frozenset(stubs)
+        self._complaint = None
+        self._stubs = set(stubs)
 
     def settle(self) -> None:
-        """What was asked for is done: an object that cannot be made has raised, though nobody has used it."""
+        """End a round that has passed: what was asked for is done, and an object that cannot be made has raised, though nobody has used
+        it; then raise what was wrong in other dtypes or on another device. A wrong value is told before that."""
         self._backend.settle()
+        if self._complaint is not None:
+            raise self._complaint
 
     def given(self, name: str) -> Named:
         """A function or class of the implementation, to be passed to another of its functions."""
@@ -119,9 +126,9 @@ class Impl:
                 raise WrongType(name, f"{name} returned {describe(value)}, expected {complaint}")
             if changes:
                 judge_changes(reference, changes, call, self._twins)
-            if name in self._stubs - _asked.setdefault(self._backend, set()):
-                _asked[self._backend].add(name)
-                ask_elsewhere(reference, call, self._twins, self._backend.call, changed=bool(changes))
+            if name in self._stubs:  # its first call in this case
+                self._stubs.discard(name)
+                self._ask_elsewhere(name, reference, call, changed=bool(changes))
             value = as_promised(value, _signature(reference).return_annotation)
         return self._lift(value)
 
@@ -129,6 +136,19 @@ class Impl:
         lowered, named = _lower(args), _lower(kwargs)
         self._backend.tell(target, lowered, named)
         self._twins.note(target, lowered, named, None)
+
+    def _ask_elsewhere(self, stub: str, reference: Callable[..., Any], call: Call, *, changed: bool) -> None:
+        """Once for a backend; on `meta` in up to `TRIES` cases, until the function could go on there."""
+        asked = _asked.setdefault(self._backend, {})
+        tries = asked.get(stub, 0)
+        if tries < TRIES:
+            asked[stub] = tries + 1
+            ways = ("meta",) if tries else WAYS
+            try:
+                if ask_elsewhere(reference, call, self._twins, self._backend.call, ways, changed=changed):
+                    asked[stub] = TRIES
+            except RuleBroken as complaint:
+                self._complaint = self._complaint or complaint
 
     def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""

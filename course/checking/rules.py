@@ -1,7 +1,7 @@
 """Rules that hold for every answer, whatever its tests ask: a call leaves alone what it is given, and works in any dtype and on any device.
 
 What a call changed is told by the side that runs it (`course.guard`); what it may change is what the reference changes, and a rule that the
-reference itself does not keep does not apply. The reference is asked only where an answer is under suspicion, and once for a process.
+reference itself does not keep does not apply. The reference is asked only where an answer is under suspicion.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from course.guard import SWITCHES, Change
 from course.testing import FLOOR, TOLERANCE, CheckFailure
 from course.wire import UNCOPIED, ImplementationError, Target, tensors_in
 
+WAYS = ("float32", "float64", "bfloat16", "meta")
 LOOSE = 10  # how much further than a test allows a result in another dtype may be from the first one
 ASPECTS = {
     "": "changes its argument `{}` in place: work on a copy",
@@ -39,9 +40,6 @@ MISMATCH = r"same|equal|match|scalar type|expected dtype|can't be cast"
 Ask = Callable[[Target, Sequence[Any], Mapping[str, Any]], Any]
 
 _allowed: WeakKeyDictionary[Callable[..., Any], set[Change]] = WeakKeyDictionary()  # what the reference was seen to change
-_unable: WeakKeyDictionary[Callable[..., Any], set[str]] = (
-    WeakKeyDictionary()
-)  # ways in which the reference does not keep the rule
 
 
 class RuleBroken(CheckFailure):
@@ -77,20 +75,31 @@ def _named(function: Callable[..., Any], change: Any, call: Call) -> Change:
     raise RuleBroken(f"{function.__qualname__} sent what is no answer")
 
 
-def ask_elsewhere(function: Callable[..., Any], call: Call, twins: Twins, ask: Ask, *, changed: bool) -> None:
+def ask_elsewhere(
+    function: Callable[..., Any], call: Call, twins: Twins, ask: Ask, ways: Sequence[str] = WAYS, *, changed: bool
+) -> bool:
     """Make the call again in other dtypes and on `meta`, a device without numbers, and raise RuleBroken where only the reference can.
 
-    changed: whether the call changed something, so that the same call again need not give the same numbers.
+    changed: whether the call changed something, so that the same call again need not give the same numbers. Returns whether `meta` told
+    anything: a function that looks at a number cannot go on there.
     """
+    told = False
+
+    def asked(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        nonlocal told
+        value = ask(target, args, kwargs)
+        told = told or target.how == "meta"
+        return value
+
     floats = _floats(call)
-    dtypes = {x.dtype for x in floats}
-    ways = [name for name in ("float32", "float64", "bfloat16") if floats and getattr(torch, name) not in dtypes]
-    for how in [*ways, "meta"]:
-        if how in _unable.setdefault(function, set()):
+    same = {str(x.dtype).removeprefix("torch.") for x in floats} if floats else set(WAYS) - {"meta"}
+    for how in ways:
+        if how in same:
             continue
-        wrong = _wrong(function, call, how, ask, None if changed else call.came, floats)
+        wrong = _wrong(function, call, how, asked, None if changed else call.came, floats)
         if wrong is not None and not _excused(function, call, how, twins, wrong, changed=changed):
             raise wrong
+    return told
 
 
 def _floats(call: Call) -> list[Tensor]:
@@ -152,7 +161,7 @@ def _near(x: Tensor, y: Tensor) -> bool:
 
 
 def _excused(function: Callable[..., Any], call: Call, how: str, twins: Twins, wrong: RuleBroken, *, changed: bool) -> bool:
-    """Whether the reference does not keep the rule either: then it does not apply, to this function and from now on."""
+    """Whether the reference does not keep the rule either, with these arguments: then it does not apply to them."""
     own = twins.last()
     if own.failed:
         return True
@@ -168,8 +177,6 @@ def _excused(function: Callable[..., Any], call: Call, how: str, twins: Twins, w
         )
     except ImplementationError:
         able = False
-    if not able:
-        _unable[function].add(how)
     return not able
 
 

@@ -73,7 +73,13 @@ def answered(stub, body, **extra):
 
 
 def asked(impl, stub):
-    """One call of a stub with inputs that suit it."""
+    """One call of a stub with inputs that suit it, in a round that passes."""
+    result = called(impl, stub)
+    impl.settle()
+    return result
+
+
+def called(impl, stub):
     x = Draw(3).normal(4, 3)
     if stub in ("score", "ema"):
         net, other = impl.Net(), impl.Net()
@@ -331,3 +337,15 @@ def test_strided_tensor_has_equal_values_in_another_layout(shape, turn):
         assert not view.is_contiguous()
     constant = torch.ones(3, 2)
     assert strided(constant, turn).stride()[0] == 0
+
+
+def test_wrong_value_is_told_before_another_dtype_or_device(unit):
+    def case(impl, draw):
+        x = draw.normal(draw.batch(), draw.size())
+        assert_close(impl.rows(x), x.sum(1))
+
+    wrong = "def rows(x):\n    return 2 * x @ torch.ones(x.shape[1], dtype=x.dtype)"
+    verdict = run_case(Case("case", "case", ("rows",), case, {}), answered("rows", wrong), seed=0)
+    assert verdict.message.startswith("the result differs")
+    verdict = run_case(Case("case", "case", ("rows",), case, {}), answered("rows", wrong.replace("2 * ", "")), seed=0)
+    assert "makes a tensor on the CPU" in verdict.public

@@ -11,7 +11,7 @@ import torch
 
 from course.sandbox import codec
 from course.sandbox.codec import HEADER, WireError, decode, encode
-from course.wire import Named, Remote
+from course.wire import Changed, Named, Remote
 
 VALUES = [
     None, True, False, 0, -1, 2**63 - 1, -(2**63), 0.0, -0.0, 0.1, 1e308, math.inf, -math.inf, "", "text", "中文 ε 🎲", [], (), {},
@@ -28,6 +28,14 @@ def same(one, other):
 def test_plain_values_return_unchanged(value):
     back = decode(encode(value))
     assert same(value, back) and repr(value) == repr(back), f"sent {value!r}, got {back!r}"
+
+
+def test_what_a_call_changed_goes_beside_its_value_and_nowhere_else():
+    sent = Changed([1.0, Remote(3, "VAE")], [("0", ""), ("self", "mode")])
+    assert decode(encode({"ok": sent}))["ok"] == sent
+    for misplaced in ({"ok": [sent]}, {"ok": {"x": sent}}, sent):
+        with pytest.raises(WireError):
+            decode(encode(misplaced))
 
 
 def test_not_a_number_returns():

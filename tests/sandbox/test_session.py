@@ -21,7 +21,7 @@ from course.sandbox.client import Died, IsolationError, Root, Session, Timeout, 
 from course.sandbox.terms import REQUIRED, Limits
 from course.units.catalogue import find_unit
 from course.units.source import import_closure
-from course.wire import ImplementationError, Remote, Target
+from course.wire import Changed, ImplementationError, Remote, Target
 
 SOURCE = """
 import torch
@@ -40,6 +40,9 @@ def halve(x): return x.half().float() / 2
 def fails(x):
     y = x + 1
     raise ValueError("first line\\nsecond \\x1b[31mline")
+def spoil(x, y):
+    y.zero_()
+    return x
 def hole(): raise NotImplementedError("hole: yours to write")
 def train():
     model, x = Net(3), torch.ones(4, 3)
@@ -83,6 +86,16 @@ def test_seed_repeats(session):
     session.seed(5)
     torch.manual_seed(5)
     assert torch.equal(first, session.call(Target("draw"), [], {})) and torch.equal(first, torch.randn(3))
+
+
+def test_rules_are_kept_in_the_child(session):
+    """What a call changes, strided inputs and calls in another dtype or on a device without numbers cross the wire."""
+    session.seed(5, thorough=True)
+    changed = session.call(Target("spoil"), [torch.ones(2), torch.ones(3)], {})
+    assert isinstance(changed, Changed) and changed.changes == [("1", "")] and changed.value.tolist() == [1, 1]
+    assert session.call(Target("double", how="meta"), [torch.ones(2)], {}) == ["meta"]
+    (other,) = session.call(Target("double", how="bfloat16"), [torch.ones(2)], {})
+    assert other.dtype is torch.bfloat16
 
 
 def test_training_with_adam(zygote):
