@@ -126,10 +126,9 @@ def strided(x: Tensor, turn: int) -> Tensor:
     """
     if x.ndim == 0 or x.numel() == 0:
         return x.clone()
-    if len(x) > 1 and torch.equal(x, x[:1].expand_as(x)):
+    if x.ndim > 1 and len(x) > 1 and torch.equal(x, x[:1].expand_as(x)):
         return x[:1].clone().expand_as(x)
     if x.ndim > 1 and turn % 2 == 0:
         return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
-    larger = x.new_zeros(2 * len(x) + 1) if x.ndim == 1 else x.new_zeros(len(x) + 2, *x.shape[1:-1], 2 * x.shape[-1] + 1)
-    view = larger[1::2] if x.ndim == 1 else larger[1:-1, ..., 1::2]
-    return view.copy_(x)
+    larger = x.new_zeros(*(size + 1 for size in x.shape[:-1]), 2 * x.shape[-1] + 1)  # no two axes of its slice can be merged
+    return larger[(*[slice(1, None)] * (x.ndim - 1), slice(1, None, 2))].copy_(x)

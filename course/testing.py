@@ -128,7 +128,7 @@ def assert_close(
     """Equal shape and dtype, and an error small beside the largest expected magnitude. Raises CheckFailure.
 
     tolerance: relative to that magnitude; by default set by the dtype (`TOLERANCE`). Where NaN or infinity is expected, it must stand.
-    hint_for: which failures the hint explains: words of `type`, `shape`, `dtype`, `NaN` and `values`.
+    hint_for: which failures the hint explains: words of `type`, `shape`, `dtype`, `NaN`, `precision` and `values`.
     """
 
     def failure(about: str, public: str, detail: str = "") -> CheckFailure:

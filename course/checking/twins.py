@@ -80,8 +80,7 @@ class Twins:
         It is constructed, and no more: what has been called of it since changes none of that but the dtype.
         """
         call = self._constructed.get(remote.id)
-        kind = vars(self._reference)[call.target.name] if call is not None else None
-        if call is None or not issubclass(kind, nn.Module):
+        if call is None or not issubclass(vars(self._reference)[call.target.name], nn.Module):
             return {}
         key = self._key(call)
         if key not in _specs:

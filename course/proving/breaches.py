@@ -1,6 +1,7 @@
 """Mutants that break one of the rules that hold for every answer (`course.checking.rules`), each with one statement or one call.
 
-Left out are those that no test could tell: a squeezed number, a cast where nothing floating is returned, a view of what one axis holds.
+Left out are those that no test could tell: a squeezed number or table, a cast where nothing floating is returned, a view of what one
+axis holds, and a change of what an argument's name no longer stands for.
 """
 
 import ast
@@ -18,30 +19,35 @@ def breaches(function: ast.FunctionDef | ast.AsyncFunctionDef, body: Sequence[as
     first, returned = body[0], ast.unparse(function.returns) if function.returns else ""
     yield "seed", first, [_statement("torch.manual_seed(0)"), first]
     tensors = [name for name, kind in arguments.items() if _is_tensor(kind)]
-    for name in tensors[:SPOILED]:
+    rebound = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for name in [name for name in tensors if name not in rebound][:SPOILED]:
         yield "argument changed", *_afterwards(body[-1], f"{name}.zero_()")
     called = {n.func.id for s in body for n in ast.walk(s) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    for name in [n for n in arguments if n in called] + (["self"] if of_module else []):
+    modules = [name for name, kind in arguments.items() if name in called or kind.endswith("Module")]
+    for name in modules + (["self"] if of_module else []):
         yield "mode", *_afterwards(body[-1], f"{name}.train(not {name}.training)")
     if "Float" in returned:
         for name in [name for name in tensors if "Float" in arguments[name]][:1]:
             for cast in ("float", "double"):
                 yield "dtype", first, [_statement(f"{name} = {name}.{cast}()"), first]
     last = body[-1]
-    if isinstance(last, ast.Return) and last.value is not None and _is_tensor(returned) and _axes(returned):
+    given = {axis for kind in arguments.values() for axis in _axes(kind)}
+    if isinstance(last, ast.Return) and last.value is not None and _is_tensor(returned) and given & set(_axes(returned)):
         yield "squeeze", last.value, ast.Call(ast.Attribute(last.value, "squeeze", ast.Load()), [], [])
-    yield from _views(body, arguments)
-
-
-def _views(body: Sequence[ast.stmt], arguments: dict[str, str]) -> Iterator[Change]:
-    """A view for a reshape that merges all axes of an argument."""
-    for node in (n for s in body for n in ast.walk(s) if isinstance(n, ast.Call)):
-        func = node.func
-        if not isinstance(func, ast.Attribute) or not isinstance(func.value, ast.Name):
+    for node in (n for s in body for n in ast.walk(s)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr != "flatten":
             continue
-        merges = (func.attr == "flatten" and not node.args) or (func.attr == "reshape" and ast.unparse(node).endswith("(-1)"))
-        if merges and not node.keywords and len(_axes(arguments.get(func.value.id, ""))) > 1:
-            yield "view", node, ast.Call(ast.Attribute(func.value, "view", ast.Load()), [ast.Constant(-1)], [])
+        name = ast.unparse(node.func.value)
+        bounds = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, int)]
+        if name in set(tensors) - rebound and len(bounds) == len(node.args) and len(_axes(arguments[name])) > 1:
+            yield "view", node, _viewed(name, *bounds)
+
+
+def _viewed(name: str, first: int = 0, last: int | None = None) -> ast.expr:
+    """What `name.flatten(first, last)` gives, by a view, which only a contiguous tensor allows."""
+    before = f"*{name}.shape[:{first}], " if first else ""
+    after = f", *{name}.shape[{last + 1}:]" if last is not None else ""
+    return ast.parse(f"{name}.view({before}-1{after})", mode="eval").body
 
 
 def _afterwards(last: ast.stmt, code: str) -> tuple[ast.stmt, list[ast.stmt]]:

@@ -198,7 +198,9 @@ def test_probe_keeps_the_dtype_of_its_features(impl, draw):
     labels = draw.integers(classes, (N,))
     expected = ridge_scores(features.double(), labels, held_out.double(), classes, 0.1).float()
     hint = "one-hot labels are integers: bring them to the dtype of the features"
-    assert_close(impl.linear_probe(features, labels, held_out, classes, 0.1), expected, tolerance=1e-3, hint=hint)
+    assert_close(
+        impl.linear_probe(features, labels, held_out, classes, 0.1), expected, tolerance=1e-3, hint=hint, hint_for="values dtype"
+    )
 
 
 @pytest.mark.stub("linear_probe")
@@ -307,7 +309,7 @@ def looped_kl(mu, logvar, prior_mu, prior_logvar):
     for d in range(mu.shape[1]):
         variance, prior = logvar[:, d].exp(), prior_logvar[:, d].exp()
         term = torch.log(prior.sqrt() / variance.sqrt()) + (variance + (mu[:, d] - prior_mu[:, d]) ** 2) / (2 * prior) - 0.5
-        out = out + F.one_hot(torch.tensor(d), mu.shape[1]) * term[:, None]
+        out = out + F.one_hot(torch.tensor(d, device=mu.device), mu.shape[1]) * term[:, None]
     return out
 
 

@@ -785,7 +785,7 @@ VARIANTS = {
     "teacher_forcing": {
         "copies written to": looped_teacher_forcing,
         "where": lambda tokens, starts: (
-            torch.where(torch.arange(tokens.shape[1] - 1) == 0, starts[:, None], tokens[:, :-1]),
+            torch.where(torch.arange(tokens.shape[1] - 1, device=tokens.device) == 0, starts[:, None], tokens[:, :-1]),
             torch.where(tokens[:, 1:] == PAD, IGNORED, tokens[:, 1:]),
         ),
         "row by row": lambda tokens, starts: tuple(

@@ -90,7 +90,7 @@ def test_grid_has_the_dtype_of_the_flow(impl, draw, precision):
     dtype, (H, W) = getattr(torch, precision), draw.sizes(2)
     expected = torch.stack([torch.arange(W).expand(H, W), torch.arange(H)[:, None].expand(H, W)]).to(dtype)
     hint = "the grid is to be added to the flow: take its dtype and its device"
-    assert_close(impl.base_grid(torch.zeros(1, 2, H, W, dtype=dtype)), expected, hint=hint)
+    assert_close(impl.base_grid(torch.zeros(1, 2, H, W, dtype=dtype)), expected, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("warp")
@@ -427,7 +427,7 @@ def test_equal_pictures_have_no_noise(impl, draw):
     B = draw.batch()
     target = draw.uniform(B, draw.size(), draw.size(), dtype=torch.float32)
     hint = "1 / 0 is infinite: a small number added to the error would cap the figure"
-    assert_close(impl.psnr(target, target), torch.full((B,), torch.inf), hint=hint)
+    assert_close(impl.psnr(target, target), torch.full((B,), torch.inf), hint=hint, hint_for="values NaN")
 
 
 # --- wrong and right ---------------------------------------------------------------------------------------------------

@@ -115,7 +115,11 @@ def test_ctc_loss_of_a_long_sound_is_finite_in_float32(impl, draw):
     expected = F.ctc_loss(log_probs.double().transpose(0, 1), labels, count, torch.full((B,), L), reduction="none").float()
     result = impl.ctc_loss(log_probs, labels, count, torch.full((B,), L))
     assert_close(
-        result, expected, tolerance=1e-4, hint="150 probabilities multiplied underflow: keep logarithms, add by logsumexp"
+        result,
+        expected,
+        tolerance=1e-4,
+        hint="150 probabilities multiplied underflow: keep logarithms, add by logsumexp",
+        hint_for="values NaN",
     )
 
 
@@ -149,7 +153,7 @@ def test_a_text_that_does_not_fit_costs_infinity(impl, draw):
     (only,) = alignments(tuple(fits), T)
     expected = torch.tensor([-log_probs[0, range(T), only].sum(), math.inf, math.inf], dtype=torch.float64)
     hint = "infinite where no alignment exists: more letters than frames, or no frame left for the blank between equal letters"
-    assert_close(impl.ctc_loss(log_probs, labels, frames, symbols), expected, hint=hint)
+    assert_close(impl.ctc_loss(log_probs, labels, frames, symbols), expected, hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("ctc_loss")
@@ -161,7 +165,13 @@ def test_an_item_that_does_not_fit_gives_no_gradient(impl, draw):
     )
     hint = "a single item of infinite loss must not make the weights NaN: its gradient is 0"
     assert_finite(gradient, what="the gradient", hint=hint)
-    assert_close(gradient[1], torch.zeros(T, K).double(), what="the gradient of the item that does not fit", hint=hint)
+    assert_close(
+        gradient[1],
+        torch.zeros(T, K).double(),
+        what="the gradient of the item that does not fit",
+        hint=hint,
+        hint_for="values NaN",
+    )
 
 
 @pytest.mark.stub("best_alignment")

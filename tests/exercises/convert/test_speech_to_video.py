@@ -55,7 +55,7 @@ def test_states_that_are_masked_leave_no_trace(impl, draw):
     hint = "what the mask leaves out has weight 0, not a small one: use -inf, whatever its score"
     scores[~mask] = 200.0
     states[~mask] = 1e6
-    assert_close(impl.attention_pool(states, scores, mask), expected, hint=hint)
+    assert_close(impl.attention_pool(states, scores, mask), expected, hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("attention_pool")
@@ -75,7 +75,7 @@ def test_silence_is_zeros_and_not_nan(impl, draw):
     result = impl.attention_pool(states, scores, mask)
     hint = "a softmax of nothing but -inf is NaN: give a sequence without any sound zeros"
     assert_finite(result, hint=hint)
-    assert_close(result, pooled(states, scores, mask), hint=hint)
+    assert_close(result, pooled(states, scores, mask), hint=hint, hint_for="values NaN")
     g = draw.normal(*result.shape)
     for name, value in zip(
         ("states", "scores"), impl.vjp("attention_pool", states, scores, mask, wrt=(0, 1), cotangent=g), strict=True
@@ -202,8 +202,10 @@ def test_loss_survives_the_largest_scale(impl, draw):
     B = draw.size(2)
     logits, ignored = 1000 * torch.eye(B) - 500, torch.zeros(B, B, dtype=torch.bool)
     hint = "log-softmax subtracts the maximum; exp of 500 overflows in float32"
-    assert_close(impl.contrastive_loss(logits, ignored), torch.tensor(0.0), hint=hint)
-    assert_close(impl.contrastive_loss(-logits, ignored), torch.tensor(1000.0 + math.log(B - 1)), hint=hint)
+    assert_close(impl.contrastive_loss(logits, ignored), torch.tensor(0.0), hint=hint, hint_for="values NaN")
+    assert_close(
+        impl.contrastive_loss(-logits, ignored), torch.tensor(1000.0 + math.log(B - 1)), hint=hint, hint_for="values NaN"
+    )
 
 
 @pytest.mark.stub("contrastive_loss")
@@ -241,7 +243,7 @@ def test_retrieval_agrees_with_sorting(impl, draw, k):
     expected = looped_retrieval(queries, gallery, relevant, k)
     assert_close(impl.retrieval_at_k(queries, gallery, relevant, k), expected, hint=RETRIEVAL)
     single = impl.retrieval_at_k(queries.float(), gallery.float(), relevant, k)
-    assert_close(single, expected.float(), hint="the figure has the dtype of the queries")
+    assert_close(single, expected.float(), hint="the figure has the dtype of the queries", hint_for="values dtype")
 
 
 @pytest.mark.stub("retrieval_at_k")
@@ -385,7 +387,7 @@ def test_whole_steps_are_shifts(impl, draw):
 def tent(pictures, step, frames):
     """The same video by sums over all pixels with tents as weights, differentiable."""
     H, W = pictures.shape[2:]
-    rows, columns = torch.arange(H, dtype=step.dtype), torch.arange(W, dtype=step.dtype)
+    rows, columns = torch.arange(H).to(step), torch.arange(W).to(step)
     videos = []
     for k in range(frames):
         y, x = rows - k * step[:, 1:], columns - k * step[:, :1]  # (B, H), (B, W)
@@ -604,7 +606,7 @@ VARIANTS = {
     "false_negatives": {
         "filled": lambda contents: torch.eq(contents[None], contents[:, None]).fill_diagonal_(False),
         "by position": lambda contents: (contents[:, None] == contents)
-        & (torch.arange(len(contents))[:, None] != torch.arange(len(contents))),
+        & (torch.arange(len(contents))[:, None] != torch.arange(len(contents))).to(contents.device),
         "exclusive or": Edit("same & ~torch", "same ^ torch"),
     },
     "contrastive_loss": {

@@ -115,7 +115,7 @@ def test_cosines_then_sines_of_falling_frequencies(impl, draw, half):
         rows.append([math.cos(a) for a in angles] + [math.sin(a) for a in angles])
     hint = "angle = t · 10000^(−i / (D/2)), i = 0 … D/2 − 1; all cosines first, then all sines; float32"
     # An angle of a thousand has an error of 1e-4 in float32.
-    assert_close(impl.timestep_embedding(t, 2 * half), torch.tensor(rows), tolerance=5e-4, hint=hint)
+    assert_close(impl.timestep_embedding(t, 2 * half), torch.tensor(rows), tolerance=5e-4, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("timestep_embedding")

@@ -109,7 +109,7 @@ def test_quiet_bands_count_as_the_floor(impl, draw):
     assert_close(result, expected, tolerance=1e-5, hint=hint)
     silence = torch.full((1, bands, 2), math.log(floor), dtype=torch.float32)
     result = impl.log_mel(torch.zeros(1, 2 * hop), bands=bands, window=window, hop=hop, floor=floor)
-    assert_close(result, silence, hint="silence is log(floor), in the dtype of the waveform")
+    assert_close(result, silence, hint="silence is log(floor), in the dtype of the waveform", hint_for="values dtype")
 
 
 @pytest.mark.stub("log_mel")
@@ -172,7 +172,12 @@ def test_is_the_least_squares_waveform_where_frames_disagree(impl, draw):
 def test_istft_follows_dtype_and_the_hop_of_the_course(impl, draw):
     waveforms = draw.normal(draw.size(1, 3), 2 * HOP)
     spectrum = torch.tensor(spectrum_of(waveforms, WINDOW, HOP)).to(torch.complex64)
-    assert_close(impl.istft(spectrum), waveforms.float(), hint="a hop of 128 unless told otherwise; complex64 gives float32")
+    assert_close(
+        impl.istft(spectrum),
+        waveforms.float(),
+        hint="a hop of 128 unless told otherwise; complex64 gives float32",
+        hint_for="values dtype",
+    )
 
 
 def griffin_lim_of(magnitude, phase, iterations, momentum, hop):
@@ -410,7 +415,7 @@ def natural_mel_filterbank(bands=MELS, window=WINDOW, rate=RATE, low=0.0, high=N
 def spectra(waveforms, window, hop):
     """The spectrum by `torch.stft`, whose own padding is not used."""
     side, rest = (window - hop) // 2, -waveforms.shape[1] % hop
-    taper = torch.hann_window(window, dtype=waveforms.dtype)
+    taper = torch.hann_window(window, dtype=waveforms.dtype, device=waveforms.device)
     return torch.stft(
         F.pad(waveforms, (side, side + rest)), window, hop, window=taper, center=False, return_complex=True
     )  # fmt: skip
@@ -418,7 +423,7 @@ def spectra(waveforms, window, hop):
 
 def log_mel_by(combine=lambda filters, spectrum, floor: torch.log((filters @ spectrum.abs()).clamp(min=floor))):
     def log_mel(waveforms, *, bands=MELS, window=WINDOW, hop=HOP, floor=FLOOR):
-        filters = triangles(bands, window, RATE).to(waveforms.dtype)
+        filters = triangles(bands, window, RATE).to(waveforms)
         return combine(filters, spectra(waveforms, window, hop), floor)
 
     return log_mel
@@ -427,7 +432,7 @@ def log_mel_by(combine=lambda filters, spectrum, floor: torch.log((filters @ spe
 def istft_by(synthesis=lambda w: w, weight=lambda w: w * w, normalised=True):
     def istft(spectrum, *, hop=HOP):
         N, window, T = len(spectrum), 2 * (spectrum.shape[1] - 1), spectrum.shape[2]
-        taper = torch.hann_window(window, dtype=spectrum.real.dtype)
+        taper = torch.hann_window(window, dtype=spectrum.real.dtype, device=spectrum.device)
         frames = torch.fft.irfft(spectrum, dim=1)
         total = frames.new_zeros(N, (T - 1) * hop + window)
         gathered = torch.zeros_like(total)
@@ -443,8 +448,8 @@ def istft_by(synthesis=lambda w: w, weight=lambda w: w * w, normalised=True):
 
 def scattered_istft(spectrum, *, hop=HOP):
     window, T = 2 * (spectrum.shape[1] - 1), spectrum.shape[2]
-    taper = torch.hann_window(window, dtype=spectrum.real.dtype)
-    at = (torch.arange(T)[:, None] * hop + torch.arange(window)).flatten()
+    taper = torch.hann_window(window, dtype=spectrum.real.dtype, device=spectrum.device)
+    at = (torch.arange(T)[:, None] * hop + torch.arange(window)).flatten().to(spectrum.device)
     frames = (torch.fft.irfft(spectrum.mT) * taper).flatten(1)
     total = frames.new_zeros(len(frames), (T - 1) * hop + window).index_add(1, at, frames)
     weight = frames.new_zeros(total.shape[1]).index_add(0, at, taper.pow(2).repeat(T))
@@ -520,7 +525,7 @@ def counted_best_symbols(scores, symbols, frames):
 
 def gathered_regulator(states, durations, frames):
     ends = durations.cumsum(1)
-    t = torch.arange(frames).expand(len(states), frames).contiguous()
+    t = torch.arange(frames, device=states.device).expand(len(states), frames).contiguous()
     index = torch.searchsorted(ends, t, right=True)
     inside = index < states.shape[1]
     index = index.clamp(max=states.shape[1] - 1)
@@ -682,7 +687,7 @@ VARIANTS = {
             lambda filters, spectrum, floor: torch.einsum("mf,nft->nmt", filters, spectrum.abs()).clamp_min(floor).log()
         ),
         "a maximum": log_mel_by(
-            lambda filters, spectrum, floor: torch.maximum(filters @ spectrum.abs(), torch.tensor(floor, dtype=filters.dtype)).log()
+            lambda filters, spectrum, floor: torch.maximum(filters @ spectrum.abs(), filters.new_tensor(floor)).log()
         ),
         "a square root": log_mel_by(
             lambda filters, spectrum, floor: (

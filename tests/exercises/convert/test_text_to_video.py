@@ -90,7 +90,7 @@ def test_sines_then_cosines_of_octaves(impl, draw, frequencies):
         angles = [2**k * math.pi * level / largest for k in range(K)]
         rows.append([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
     hint = "angle = 2^k π s / S for k = 0 … K − 1; all sines first, then all cosines; float32"
-    assert_close(impl.level_embedding(levels, largest, K), torch.tensor(rows), tolerance=3e-5, hint=hint)
+    assert_close(impl.level_embedding(levels, largest, K), torch.tensor(rows), tolerance=3e-5, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("level_embedding")
@@ -178,11 +178,11 @@ def captions(draw, B):
 
 def sampled(model, tokens, noise, schedule, times, guidance):
     """DDIM from level to level, one item after another, by the formulas of text to image."""
-    null = torch.tensor([NULL])
+    null = torch.tensor([NULL], device=tokens.device)
     rows = []
     for x, row in zip(noise.split(1), tokens.split(1), strict=True):
         for now, then in itertools.pairwise(times):
-            t = torch.tensor([now])
+            t = torch.tensor([now], device=tokens.device)
             with_caption, without = model(x, t, row), model(x, t, null)
             v = without + guidance * (with_caption - without)
             a, b = schedule[now].item(), schedule[then].item()

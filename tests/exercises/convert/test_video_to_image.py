@@ -44,7 +44,12 @@ def test_equal_pictures_are_infinitely_close(impl, draw):
     y = x.clone()
     y[1] += 0.1
     expected = torch.tensor([math.inf, 20.0, math.inf], dtype=torch.float64)
-    assert_close(impl.psnr(x, y), expected, hint="an error of 0 gives infinity (no epsilon), one of 0.1 everywhere gives 20 dB")
+    assert_close(
+        impl.psnr(x, y),
+        expected,
+        hint="an error of 0 gives infinity (no epsilon), one of 0.1 everywhere gives 20 dB",
+        hint_for="values NaN",
+    )
 
 
 @pytest.mark.stub("psnr")
@@ -137,7 +142,9 @@ def test_ssim_can_be_a_loss(impl, draw):
 def test_ssim_follows_the_dtype_of_the_pictures(impl, draw):
     x, y = draw.uniform(2, 2, 1, 12, 12, dtype=torch.float32).unbind()
     expected = similarity(x.double(), y.double()).float()
-    assert_close(impl.ssim(x, y), expected, tolerance=1e-4, hint="the window takes the dtype of the pictures")
+    assert_close(
+        impl.ssim(x, y), expected, tolerance=1e-4, hint="the window takes the dtype of the pictures", hint_for="values dtype"
+    )
 
 
 @pytest.mark.stub("ssim")
@@ -490,7 +497,7 @@ def test_the_result_is_a_picture(impl, draw):
     result = impl.convert(model, draw.uniform(2, 8, 1, 24, 24))  # in float64, unlike the model
     rows = torch.tensor([1.0, 1.0, 0.0, 0.0]).repeat(6)
     hint = "ink lies in [0, 1]; videos come to the dtype of the model"
-    assert_close(result, rows[:, None].expand(2, 1, 24, 24), hint=hint)
+    assert_close(result, rows[:, None].expand(2, 1, 24, 24), hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("convert")

@@ -82,7 +82,9 @@ def test_time_features_follow_the_dtype(impl, draw):
     t, pairs = draw.uniform(draw.size(), dtype=torch.float32), draw.size(2, 6)
     angles = t[:, None].double() * torch.logspace(0, 2, pairs, dtype=torch.float64)
     expected = torch.cat([angles.sin(), angles.cos()], dim=1).float()
-    assert_close(impl.time_features(t, 2 * pairs), expected, tolerance=1e-4, hint="the dtype is that of t")
+    assert_close(
+        impl.time_features(t, 2 * pairs), expected, tolerance=1e-4, hint="the dtype is that of t", hint_for="values dtype"
+    )
 
 
 # --- guidance ---

@@ -290,7 +290,7 @@ def scheduled_by(
     def scheduled_inputs(inputs, logits, uniforms, keep):
         kept = coin(uniforms, keep)
         if first:
-            kept = kept | (torch.arange(inputs.shape[1]) == 0)
+            kept = kept | (torch.arange(inputs.shape[1], device=inputs.device) == 0)
         return torch.where(kept, inputs, written(logits))
 
     return scheduled_inputs
@@ -298,7 +298,7 @@ def scheduled_by(
 
 def free_by(pick=lambda logits: logits.argmax(1), read=lambda ids: ids, stop=True, end=True, start=False):
     def run_free(score, starts, length):
-        ids, ended = starts[:, None], torch.zeros(len(starts), dtype=torch.bool)
+        ids, ended = starts[:, None], torch.zeros_like(starts, dtype=torch.bool)
         for _ in range(length):
             word = pick(score(read(ids)))
             if stop:
@@ -312,7 +312,7 @@ def free_by(pick=lambda logits: logits.argmax(1), read=lambda ids: ids, stop=Tru
 
 
 def free_with_a_buffer(score, starts, length):
-    ids = torch.full((len(starts), length + 1), PAD)
+    ids = starts.new_full((len(starts), length + 1), PAD)
     ids[:, 0] = starts
     for t in range(length):
         word = score(ids[:, : t + 1]).max(dim=1).indices

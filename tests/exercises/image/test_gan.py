@@ -284,7 +284,13 @@ def test_generator_follows_the_dtype_of_the_noise(impl, draw, dtype):
     exact = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
     expected = drawn_by(exact, noise.double(), labels).to(noise.dtype)
     tolerance = 1e-4 if dtype == "float" else 0.1
-    assert_close(model(noise, labels), expected, tolerance=tolerance, hint="give the one-hot rows the dtype of the noise")
+    assert_close(
+        model(noise, labels),
+        expected,
+        tolerance=tolerance,
+        hint="give the one-hot rows the dtype of the noise",
+        hint_for="values dtype",
+    )
 
 
 @pytest.mark.stub("Generator.forward")

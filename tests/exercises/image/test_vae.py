@@ -289,7 +289,9 @@ def test_walk_follows_the_dtype_of_its_ends(impl, draw):
     labels = draw.integers(10, (B,))
     steps = [reference_decoder(state, start + (end - start) * i / (S - 1), labels) for i in range(S)]
     hint = "weights in float32 are off by 1e-8 where the latents are in float64"
-    assert_close(model.interpolate(start, end, labels, S), torch.sigmoid(torch.stack(steps)), hint=hint)
+    assert_close(
+        model.interpolate(start, end, labels, S), torch.sigmoid(torch.stack(steps)), hint=hint, hint_for="values dtype precision"
+    )
 
 
 def mean_kl(mu, logvar):

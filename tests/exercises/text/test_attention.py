@@ -178,7 +178,7 @@ def test_half_precision_stays_half_precision(impl, draw):
     mask = random_mask(draw, T, S)
     expected = weights(q.double(), k.double(), mask).half()
     hint = "float16 in, float16 out; its lowest number is −65504, so −10⁹ does not fit: ask torch.finfo(scores.dtype)"
-    assert_close(impl.attention_weights(q, k, mask), expected, tolerance=2e-2, hint=hint)
+    assert_close(impl.attention_weights(q, k, mask), expected, tolerance=2e-2, hint=hint, hint_for="values dtype NaN")
 
 
 @pytest.mark.stub("attention_weights")
@@ -193,7 +193,7 @@ def test_gradient_of_the_weights(impl, draw, masked):
     actual = impl.vjp("attention_weights", q, k, mask, wrt=(0, 1), cotangent=g)
     for name, mine, truth in zip("qk", actual, expected, strict=True):
         hint = "finite forward is not enough: NaN hidden after the softmax comes back in the gradient; detach nothing"
-        assert_close(mine, truth, hint=hint, what=f"the gradient of {name}")
+        assert_close(mine, truth, hint=hint, what=f"the gradient of {name}", hint_for="values NaN")
 
 
 @pytest.mark.stub("scaled_dot_product_attention")
@@ -222,7 +222,13 @@ def test_masked_attention_keeps_float32(impl, draw):
     q, k, v = draw.normal(H, T, D), draw.normal(H, S, D), draw.normal(H, S, E)
     mask = random_mask(draw, T, S)
     actual = impl.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask)
-    assert_close(actual, attend(q, k, v, mask).float(), tolerance=1e-4, hint="float32 in, float32 out, masked rows included")
+    assert_close(
+        actual,
+        attend(q, k, v, mask).float(),
+        tolerance=1e-4,
+        hint="float32 in, float32 out, masked rows included",
+        hint_for="values dtype NaN",
+    )
 
 
 @pytest.mark.stub("scaled_dot_product_attention")
@@ -268,7 +274,7 @@ def test_sines_and_cosines_alternate(impl, draw):
         for t in range(T)
     ]
     hint = "channels 2i and 2i + 1: sine and cosine of t / 10000^(2i / D), where arange(0, D, 2) is 2i already; t from 0; float32"
-    assert_close(impl.sinusoidal_positions(T, D), torch.tensor(expected, dtype=torch.float32), hint=hint)
+    assert_close(impl.sinusoidal_positions(T, D), torch.tensor(expected, dtype=torch.float32), hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("sinusoidal_positions")
@@ -343,7 +349,9 @@ def test_half_precision_knows_late_positions(impl, draw, precision):
     T, D, dtype = draw.size(), 2 * draw.size(2), getattr(torch, precision)
     x, positions = draw.normal(T, D, dtype=dtype), draw.integers(2000, (T,), low=1000)
     hint = "half precision in and out, but angles in float32: bfloat16 cannot tell position 256 from 257"
-    assert_close(impl.apply_rotary(x, positions), turned(x, positions).to(dtype), tolerance=3e-2, hint=hint)
+    assert_close(
+        impl.apply_rotary(x, positions), turned(x, positions).to(dtype), tolerance=3e-2, hint=hint, hint_for="values dtype"
+    )
 
 
 @pytest.mark.stub("apply_rotary")
@@ -922,7 +930,7 @@ def looped_weights(q, k, mask=None):
     """One query and one key after the other."""
     (T, D), S = q.shape[-2:], k.shape[-2]
     full = (*q.shape[:-2], T, S)
-    allowed = torch.ones(full, dtype=torch.bool) if mask is None else mask.expand(full)
+    allowed = q.new_ones(full, dtype=torch.bool) if mask is None else mask.expand(full)
     rows = []
     for t in range(T):
         scores = torch.stack([(q[..., t, :] * k[..., s, :]).sum(-1) for s in range(S)], -1) / math.sqrt(D)
@@ -999,9 +1007,9 @@ def complex_rotary(x, positions):
     """As in Llama's own code: angles in float32, whatever comes."""
     if x.shape[-1] % 2:
         raise ValueError("odd")
-    theta = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2).float() / x.shape[-1]))
+    theta = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2, device=x.device).float() / x.shape[-1]))
     angles = torch.outer(positions.float(), theta)
-    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2).contiguous())
     return torch.view_as_real(z * torch.polar(torch.ones_like(angles), angles)).flatten(-2).type_as(x)
 
 
@@ -1010,7 +1018,7 @@ def doubled_rotary(x, positions):
     D = x.shape[-1]
     if D % 2:
         raise ValueError("odd")
-    theta = 10000.0 ** (-torch.arange(0, D, 2) / D)
+    theta = 10000.0 ** (-torch.arange(0, D, 2, device=x.device) / D)
     angles = (positions[:, None] * theta).repeat_interleave(2, dim=-1)
     quarter = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
     return x * angles.cos().to(x.dtype) + quarter * angles.sin().to(x.dtype)
