@@ -236,7 +236,7 @@ def test_sampling_goes_from_noise_to_the_level_and_no_further(impl, draw, stop):
 
 
 @pytest.mark.stub("sample_until")
-@pytest.mark.parametrize(("stop", "steps"), [(0, 2), (3, 4), (4, 1)])
+@pytest.mark.parametrize(("stop", "steps"), [(0, 2), (1, 1), (4, 1)])
 def test_levels_halfway_and_a_single_step(impl, stop, steps):
     draw, T = Draw(steps), 5  # asked once: the network is what takes time here
     model = impl.UNet(impl.PictureConfig(channels=8, width=8))
@@ -247,7 +247,7 @@ def test_levels_halfway_and_a_single_step(impl, stop, steps):
     times = [round(T + (stop - T) * i / steps) for i in range(steps + 1)]  # Python rounds a half as torch does: to the even one
     with torch.no_grad():
         expected = sampled(model.reference, tokens, noise, schedule, times, 2.0)
-    hint = "`round` takes 2.5 to 2 and 3.5 to 4; more steps than levels stay where they are; T − 1 is a level to stop at"
+    hint = "`round` takes 2.5 to 2; one step is enough; T − 1 is a level to stop at"
     assert_close(impl.sample_until(model, tokens, noise, schedule, stop, steps, 2.0), expected, tolerance=1e-7, hint=hint)
 
 
@@ -492,6 +492,7 @@ def test_ties_bounds_and_any_order(impl):
         ([30, 7, 8], [0.0, 0.0, 0.0], 10, 7, "where all fail, all are as good"),
         ([30, 7, 8], [1.0, 0.999999, 1.0], 10, 8, "at an accuracy of 1 the standard error is 0"),
         ([4, 2], [0.5, 0.5], 1, 2, "a count of one is a count, too"),
+        ([2**24 + 3, 2**24 + 1], [0.5, 0.5], 9, 2**24 + 1, "a level is a whole number, and may be a large one: no float32"),
         ([300, 20, 100], [0.9, 0.1, 0.9], 1000, 100, "levels are numbers: 20 is smaller than 100, but its accuracy is too low"),
     ):
         what = f"the level among {levels} with accuracies {accuracies}, n = {count}"
@@ -660,6 +661,9 @@ FAKES = {
         "strictly above the bar": Edit("accuracy >= bar", "accuracy > bar"),
         "strictly above, or the best": Edit("accuracy >= bar", "accuracy > bar or accuracy == best"),
         "an error of n − 1": Edit("(1 - best) / count)", "(1 - best) / max(1, count - 1))"),
+        "levels in float32": Edit(
+            "return min(level for level,", "return min(int(torch.tensor(float(level))) for level,"
+        ),
         "sorted as words": Edit("return min(level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar)", "return min((level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar), key=str)"),
         "the first of equal ones": Edit(
             "return min(level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar)",
