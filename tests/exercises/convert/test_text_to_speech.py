@@ -352,14 +352,23 @@ def test_finds_the_durations_that_scores_were_made_from(impl, draw):
 def test_greed_does_not_find_the_best_path(impl, level):
     scores = torch.tensor(
         [
-            [[1, 0, 9, 0, 0], [0, 2, 0, 3, 1], [0, 0, 0, 0, 2]],  # to move on at once looks better than to wait for the 9
-            [[2, 0, 0, 0, 1], [0, 3, 0, 9, 0], [0, 0, 2, 0, 1]],  # read from the end, to step back at once looks better
-            [[0, 0, 2, 0, 9], [0, 1, 0, 9, 0], [9, 9, 7, 0, 0]],  # a falling line: two of its three parts are out of reach
-            [[0, 9, 9, 0, 0], [9, 9, 9, 9, 9], [9, 9, 9, 9, 9]],  # one symbol, whatever the others would score
+            [
+                [1, 0, 9, 0, 0, 7],
+                [0, 2, 0, 3, 1, 7],
+                [0, 0, 0, 0, 2, 7],
+            ],  # to move on at once looks better than to wait for the 9
+            [[2, 0, 0, 0, 0, 7], [1, 3, 0, 2, 0, 7], [0, 0, 9, 0, 1, 7]],  # the same, read from the end
+            [[0, 0, 2, 0, 9, 7], [0, 1, 0, 9, 0, 7], [9, 9, 7, 0, 0, 7]],  # what scores best is out of reach
+            [[0, 9, 9, 0, 7, 7], [9, 9, 9, 9, 9, 7], [9, 9, 9, 9, 9, 7]],  # one symbol, whatever the others would score
+            [
+                [0, 0, 0, 0, 0, 0],
+                [0, 0.1, 0.1, 0.1, 0.1, 0],
+                [0, 0, 0, 0, 0, 0],
+            ],  # many paths that are worse, taken together more
         ],
         dtype=torch.float64,
     )
-    symbols, frames = torch.tensor([3, 3, 3, 1]), torch.tensor([5, 5, 5, 4])
+    symbols, frames = torch.tensor([3, 3, 3, 1, 3]), torch.tensor([5, 5, 5, 4, 6])
     expected = torch.tensor([best_durations(*row) for row in zip(scores, symbols.tolist(), frames.tolist(), strict=True)])
     step = max(1.0, abs(level) / 1e4)  # differences that float32 would keep, too
     hint = "keep the best value of every symbol at every frame, and choose from the end"
