@@ -253,7 +253,8 @@ def guided_velocity(
     r"""Classifier-free guidance $v_\varnothing + w\,(v_c - v_\varnothing)$, w = `scale`; $v_\varnothing$ is for `null_captions`.
 
     So 0 ignores the caption, 1 is the plain conditional model, and above 1 the caption is overstated. One call of
-    `model(x, t, tokens)`, with both halves in one batch. Ho and Salimans (2022), eq. 6, whose w is `scale` - 1.
+    `model(x, t, tokens)`, with both halves in one batch, and both pass gradients on. Ho and Salimans (2022), eq. 6, whose w is
+    `scale` - 1.
     """
     both = torch.cat([tokens, null_captions(tokens)])
     conditional, unconditional = model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)

@@ -88,6 +88,7 @@ def log_mel(
 ) -> Float[Tensor, "N M T"]:
     """The natural logarithm of the magnitude in each mel band, T = ⌈S / hop⌉; magnitudes below `floor` count as `floor`.
 
+    So they have no gradient either: that of silence is 0.
     It lies between log(floor) = -3.0 and about 4. Over the padded waveforms of `train` its mean is -1.4, its deviation 1.7.
     """
     magnitude = stft(waveforms, window=window, hop=hop).abs()
@@ -127,7 +128,8 @@ def griffin_lim(
     r"""A waveform of T · hop samples whose spectrum has nearly this magnitude, from a first guess of the phase in radians.
 
     Each iteration goes to the waveform and back, $c_i$ = stft(istft(magnitude · e^{i·phase})), and takes the phase of
-    $c_i + \alpha (c_i - c_{i-1})$, with $c_0 = 0$ and momentum α. Griffin and Lim (1984); Perraudin et al. (2013), algorithm 2.
+    $c_i + \alpha (c_i - c_{i-1})$, with $c_0 = 0$ and momentum α. A magnitude of 0 gives silence. Griffin and Lim (1984); Perraudin
+    et al. (2013), algorithm 2.
     """
     window = 2 * (magnitude.shape[1] - 1)
     previous = torch.zeros_like(phase)

@@ -53,7 +53,8 @@ from reference_impl.samples import copied_share, seen_by
 def reparameterize(mu: Float[Tensor, "B D"], logvar: Float[Tensor, "B D"], noise: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     r"""A sample of $\mathcal N(\mu, \sigma^2)$ through which gradients reach `mu` and `logvar`.
 
-    `logvar` is $\log \sigma^2$ and `noise` is drawn from $\mathcal N(0, I)$. Kingma and Welling (2014), section 2.4.
+    `logvar` is $\log \sigma^2$, whatever its size, and `noise` is drawn from $\mathcal N(0, I)$. Result and gradients are finite
+    wherever $\sigma$ is: even where $\sigma^2$ is too large or too small a number. Kingma and Welling (2014), section 2.4.
     """
     return mu + torch.exp(0.5 * logvar) * noise
 

@@ -3,6 +3,8 @@
 import functools
 import itertools
 import math
+import re
+import unicodedata
 
 import pytest
 import torch
@@ -51,6 +53,32 @@ def test_every_pixel_keeps_its_gradient(impl, draw):
         (expected,) = torch.autograd.grad((cut(leaf, size) * g).sum(), leaf)
     result = impl.vjp("patchify", images, size, wrt=0, cotangent=g)
     assert_close(result, expected, hint="cutting moves numbers and changes none: each pixel has one place in one patch")
+
+
+@pytest.mark.stub("patchify")
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 2, 4, 4), 4), ((2, 3, 2, 6), 2), ((1, 4, 6, 3), 3), ((2, 2, 1, 3), 1), ((1, 1, 3, 1), 1)]
+)
+def test_one_patch_one_row_one_column_and_pixels(impl, shape, size):
+    images = torch.arange(math.prod(shape), dtype=torch.float64).view(shape)
+    hint = "an image may be a single patch, its patches a single row or column, and a patch a single pixel of each channel"
+    assert_equal(impl.patchify(images, size), cut(images, size), hint=hint)
+
+
+@pytest.mark.stub("patchify")
+def test_a_patch_larger_than_the_image_is_refused(impl):
+    for shape, size in (
+        ((1, 1, 2, 2), 4),
+        ((1, 1, 4, 1), 2),
+        ((1, 4, 3, 3), 2),
+        ((2, 1, 2, 8), 4),
+        ((2, 1, 8, 2), 4),
+        ((1, 1, 3, 5), 2),
+    ):
+        with raises(
+            ValueError, hint=f"{shape[2]}×{shape[3]} pixels are no whole number of patches of {size}×{size}, as many as they are"
+        ):
+            impl.patchify(torch.zeros(shape), size)
 
 
 @pytest.mark.stub("patchify")
@@ -148,16 +176,51 @@ def test_equals_multihead_attention_of_torch(impl, draw):
 
 
 @pytest.mark.stub("CrossAttention.forward")
-@pytest.mark.parametrize("of", [0, 1])
-def test_gradient_reaches_text_and_picture(impl, draw, of):
+def test_gradient_reaches_text_and_picture(impl, draw):
     module, own, x, memory = random_cross(impl, draw)
     cotangents = [draw.normal(*value.shape) for value in attended(own, x, memory)]
     with torch.enable_grad():
         leaves = [x.clone().requires_grad_(), memory.clone().requires_grad_()]
         total = sum((value * g).sum() for value, g in zip(attended(own, *leaves), cotangents, strict=True))
-        expected = torch.autograd.grad(total, leaves[of])[0]
-    result = module.vjp(x, memory, wrt=of, cotangent=tuple(cotangents))
-    assert_close(result, expected, hint="the encoder learns through keys and values, the decoder through queries: detach nothing")
+        expected = torch.autograd.grad(total, leaves)
+    result = module.vjp(x, memory, wrt=(0, 1), cotangent=tuple(cotangents))
+    hint = "the encoder learns through keys and values, the decoder through queries: detach nothing"
+    for of, actual, truth in zip(("text", "picture"), result, expected, strict=True):
+        assert_close(actual, truth, what=f"the gradient of the {of}", hint=hint)
+
+
+def gradients(own, total, names):
+    """Of the peer's parameters, under our names: `names` says which part of the packed ones is whose."""
+    theirs = dict(own.named_parameters())
+    found = dict(zip(theirs, torch.autograd.grad(total, list(theirs.values())), strict=True))
+    return {ours: found[name][part] for ours, (name, part) in names.items()}
+
+
+@pytest.mark.stub("CrossAttention.forward")
+def test_gradient_reaches_every_weight_of_the_attention(impl, draw):
+    module, own, x, memory = random_cross(impl, draw)
+    own.requires_grad_(True)
+    C, cotangents = x.shape[2], [draw.normal(*value.shape) for value in attended(own, x, memory)]
+    with torch.enable_grad():
+        total = sum((value * g).sum() for value, g in zip(attended(own, x, memory), cotangents, strict=True))
+        parts = {"q": ("in_proj_", slice(C)), "kv": ("in_proj_", slice(C, None)), "out": ("out_proj.", slice(None))}
+        names = {f"{ours}.{kind}": (theirs + kind, part) for ours, (theirs, part) in parts.items() for kind in ("weight", "bias")}
+        expected = gradients(own, total, names)
+    actual = module.vjp(x, memory, wrt="parameters", cotangent=tuple(cotangents))
+    for name, value in expected.items():
+        assert_close(
+            actual[name], value, tolerance=1e-7, what=f"the gradient of {name}", hint="use the layers: no weight is detached"
+        )
+
+
+@pytest.mark.stub("CrossAttention.forward")
+def test_attention_survives_any_scale(impl, draw):
+    module, own, x, memory = random_cross(impl, draw)
+    expected_read, expected_weights = attended(own, 1e3 * x, 1e3 * memory)
+    read, weights = module(1e3 * x, 1e3 * memory)
+    hint = "exp of a score of 10⁶ is infinite: attention_weights, or torch's softmax, subtracts the maximum"
+    assert_close(weights, expected_weights, tolerance=1e-6, what="the weights", hint=hint, hint_for="values NaN")
+    assert_close(read, expected_read, tolerance=1e-6, what="what was read", hint=hint, hint_for="values NaN")
 
 
 # --- DecoderBlock.forward ----------------------------------------------------------------------------------------------
@@ -208,16 +271,39 @@ def test_equals_the_decoder_layer_of_torch(impl, draw):
 
 
 @pytest.mark.stub("DecoderBlock.forward")
-@pytest.mark.parametrize("of", [0, 1])
-def test_gradient_of_a_block(impl, draw, of):
+def test_gradient_of_a_block(impl, draw):
     block, own, x, memory = random_block(impl, draw)
     cotangents = [draw.normal(*value.shape) for value in block_output(own, x, memory)]
     with torch.enable_grad():
         leaves = [x.clone().requires_grad_(), memory.clone().requires_grad_()]
         total = sum((value * g).sum() for value, g in zip(block_output(own, *leaves), cotangents, strict=True))
-        expected = torch.autograd.grad(total, leaves[of])[0]
-    result = block.vjp(x, memory, wrt=of, cotangent=tuple(cotangents))
-    assert_close(result, expected, hint="every path adds to the stream: is one of them cut?")
+        expected = torch.autograd.grad(total, leaves)
+    result = block.vjp(x, memory, wrt=(0, 1), cotangent=tuple(cotangents))
+    for of, actual, truth in zip(("text", "memory"), result, expected, strict=True):
+        hint = "every path adds to the stream: is one of them cut?"
+        assert_close(actual, truth, what=f"the gradient of the {of}", hint=hint)
+
+
+@pytest.mark.stub("DecoderBlock.forward")
+def test_gradient_reaches_every_weight_of_the_block(impl, draw):
+    block, own, x, memory = random_block(impl, draw)
+    own.requires_grad_(True)
+    C, cotangents = x.shape[2], [draw.normal(*value.shape) for value in block_output(own, x, memory)]
+    parts = {
+        "attention.qkv": ("self_attn.in_proj_", slice(None)), "attention.out": ("self_attn.out_proj.", slice(None)),
+        "cross.q": ("multihead_attn.in_proj_", slice(C)), "cross.kv": ("multihead_attn.in_proj_", slice(C, None)),
+        "cross.out": ("multihead_attn.out_proj.", slice(None)), "mlp.0": ("linear1.", slice(None)), "mlp.2": ("linear2.", slice(None)),
+        **{name: (f"{name}.", slice(None)) for name in ("norm1", "norm2", "norm3")},
+    }  # fmt: skip
+    with torch.enable_grad():
+        total = sum((value * g).sum() for value, g in zip(block_output(own, x, memory), cotangents, strict=True))
+        names = {f"{ours}.{kind}": (theirs + kind, part) for ours, (theirs, part) in parts.items() for kind in ("weight", "bias")}
+        expected = gradients(own, total, names)
+    actual = block.vjp(x, memory, wrt="parameters", cotangent=tuple(cotangents))
+    for name, value in expected.items():
+        assert_close(
+            actual[name], value, tolerance=1e-7, what=f"the gradient of {name}", hint="use the layers: no weight is detached"
+        )
 
 
 # --- teacher_forcing ---------------------------------------------------------------------------------------------------
@@ -234,7 +320,7 @@ def random_captions(draw, lengths):
 @pytest.mark.parametrize("lengths", ["any", "one word beside many"])
 def test_targets_are_one_ahead_of_the_inputs(impl, draw, lengths):
     longest = draw.size()
-    several = [draw.integer(1, longest) for _ in range(draw.size())] if lengths == "any" else [1, draw.size(3)]
+    several = [draw.integer(0, longest) for _ in range(draw.size())] if lengths == "any" else [1, draw.size(3)]
     captions, tokens, starts = random_captions(draw, several)
     inputs, targets = impl.teacher_forcing(tokens, starts)
     L = tokens.shape[1]
@@ -245,6 +331,20 @@ def test_targets_are_one_ahead_of_the_inputs(impl, draw, lengths):
         assert_equal(inputs[i], fed, what="a row of inputs", hint=hint)
         hint = "the first target is the first word, the last is <eos>, and padding must not be learned: -100"
         assert_equal(targets[i], wanted, what="a row of targets", hint=hint)
+
+
+@pytest.mark.stub("teacher_forcing")
+def test_captions_without_words_and_without_padding(impl):
+    for tokens, fed, wanted in (
+        ([[BOS, EOS]], [[60]], [[EOS]]),
+        ([[BOS, EOS, PAD, PAD]], [[60, EOS, PAD]], [[EOS, IGNORED, IGNORED]]),
+        ([[BOS, 9, 9, EOS]], [[60, 9, 9]], [[9, 9, EOS]]),
+        ([[BOS, 7, EOS]] * 2, [[60, 7]] * 2, [[7, EOS]] * 2),
+    ):
+        inputs, targets = impl.teacher_forcing(torch.tensor(tokens), torch.full((len(tokens),), 60))
+        hint = "a caption may say nothing, and the longest has no padding: go by the tokens, not by a count"
+        assert_equal(inputs, torch.tensor(fed), what="the inputs", hint=hint)
+        assert_equal(targets, torch.tensor(wanted), what="the targets", hint=hint)
 
 
 # --- length_penalty ----------------------------------------------------------------------------------------------------
@@ -261,6 +361,8 @@ def test_equals_equation_14(impl, draw):
 def test_there_is_a_length_and_an_alpha_without_a_penalty(impl, draw):
     assert_close(impl.length_penalty(1, draw.number(0.1, 2)), 1.0, hint="a sentence of one token counts as it is")
     assert_close(impl.length_penalty(draw.integer(1, 40), 0.0), 1.0, hint="alpha = 0 is the plain log-probability")
+    for length, alpha, expected in ((1, 0.0, 1.0), (7, 1, 2.0), (19, 0.5, 2.0), (1000, 2.0, 167.5**2), (7, -1.0, 0.5)):
+        assert_close(impl.length_penalty(length, alpha), expected, hint="((5 + |Y|) / 6)^α, for any α and any length")
 
 
 # --- beam_search -------------------------------------------------------------------------------------------------------
@@ -370,6 +472,43 @@ def test_a_short_sentence_is_not_lost_to_long_beginnings(impl, draw):
     assert_close(values[:, :1], p[0, :1, EOS, None].log().float(), what="its value", hint="its log-probability")
 
 
+@pytest.mark.stub("beam_search")
+def test_fewer_sentences_than_the_beam_is_wide(impl):
+    p = torch.full((3, 8, 4), 0.25, dtype=torch.float64)
+    p[:, :, 0], p[:, :, 1], p[0, :, 3], p[1, :, 3], p[2, :, 3] = 0, 0, 0.625, 0.5, 0.0
+    p[:, :, EOS] = 1 - p[:, :, 3]  # token 3 or the end, and nothing else; at the third step only the end
+    for length, width, alpha in ((1, 1, 0.0), (1, 3, 1.0), (2, 5, 0.5), (3, 4, 0.0), (3, 1, 2.0), (3, 7, 2.0)):
+        found = [(0.375, [EOS]), (0.625 * 0.5, [3, EOS]), (0.625 * 0.5, [3, 3, EOS])][:length]
+        ranked = sorted(((math.log(q) / penalty(len(words), alpha), words) for q, words in found), reverse=True)
+        sentences, values = impl.beam_search(impl.Toy(p.log()), torch.tensor([3, BOS]), width=width, alpha=alpha, length=length)
+        hint = "a beam may be wider than there are tokens or sentences: what there is comes first, and the rest is worth -inf"
+        expected = torch.tensor(([value for value, _ in ranked] + [-math.inf] * width)[:width])
+        assert_close(values, expected.expand(2, width), tolerance=1e-4, what="the values", hint=hint, hint_for="values NaN")
+        if alpha > 0:
+            rows = torch.tensor([[*words, *[PAD] * (length - len(words))] for _, words in ranked[:width]])
+            actual = sentences[:, : len(rows)]
+            assert_equal(
+                actual, rows.expand(2, -1, -1), what="the sentences", hint="the better a value, the further to the front"
+            )
+
+
+@pytest.mark.stub("beam_search")
+def test_the_best_sentence_may_begin_badly_and_end_late(impl):
+    p = torch.full((4, 12, 5), 1e-9, dtype=torch.float64)
+    p[0, :, [EOS, 3, 4]] = torch.tensor([0.05, 0.55, 0.4], dtype=torch.float64)
+    p[1:, :, [EOS, 3, 4]] = torch.tensor([0.34, 0.33, 0.33], dtype=torch.float64)  # of what begins with 3, nothing is likely
+    for t, said in ((1, 5), (2, 9), (3, 13)):  # the sums of a start of 1, and of 4 again and again
+        p[t, said % 12] = torch.tensor(
+            [1e-9, 1e-9, 0.98 if t == 3 else 0.01, 0.01, 0.01 if t == 3 else 0.98], dtype=torch.float64
+        )
+    table, starts = (p / p.sum(2, keepdim=True)).log(), torch.tensor([BOS])
+    best = every_sentence(table, BOS, 4, 0.0)[0]
+    sentences, values = impl.beam_search(impl.Toy(table), starts, width=2, alpha=0.0, length=4)
+    hint = "go on to the last step, with all that is kept: the best beginning and the first sentences need not be the best in the end"
+    assert_equal(sentences[0, 0].tolist(), best[1], what="the best sentence", hint=hint)
+    assert_close(values[0, :1], torch.tensor([best[0]]), tolerance=1e-4, what="its value", hint=hint)
+
+
 # --- character_error_rate ----------------------------------------------------------------------------------------------
 
 
@@ -403,11 +542,24 @@ def test_edits_over_characters_of_the_references(impl, draw):
 @pytest.mark.parametrize(
     ("text", "reference", "edits"),
     [("kitten", "sitting", 3), ("", "left", 4), ("three left", "three left", 0), ("左边有个三", "左边有个八", 1), ("abc", "a", 2),
-     ("ba", "ab", 2), ("xa", "abcd", 4), ("theleft", "the left", 1)],
+     ("ba", "ab", 2), ("xa", "abcd", 4), ("theleft", "the left", 1), ("Left", "left", 1), (" left ", "left", 2), ("a  b", "a b", 1),
+     ("a b", "a\tb", 1), ("aa", "a", 1), ("a", "aa", 1), (" ", "a", 1), ("a", " ", 1), ("1ﬁ", "1fi", 2), ("É", "e", 1), ("x" * 9, "y", 9)],
 )  # fmt: skip
 def test_known_distances(impl, text, reference, edits):
     hint = "insertions, deletions and replacements each cost 1; a swap is two edits; a text may be longer than its reference"
     assert_close(impl.character_error_rate([text], [reference]), edits / len(reference), what="the rate", hint=hint)
+
+
+@pytest.mark.stub("character_error_rate")
+def test_long_texts(impl):
+    many = 4000
+    hint = "row by row, in a loop: a call within a call for every character is too deep for Python"
+    assert_close(
+        impl.character_error_rate(["ab" * (many // 2)], ["b"]), float(many - 1), what="the rate of a long text", hint=hint
+    )
+    assert_close(
+        impl.character_error_rate(["a"], ["ab" * (many // 2)]), 1 - 1 / many, what="the rate of a long reference", hint=hint
+    )
 
 
 @pytest.mark.stub("character_error_rate")
@@ -418,7 +570,17 @@ def test_long_references_weigh_more(impl):
 
 @pytest.mark.stub("character_error_rate")
 @pytest.mark.parametrize(
-    ("texts", "references"), [(["a", "b"], ["a"]), (["a"], ["a", "b"]), (["a"], [""]), (["a", "b"], ["", ""]), ([], [])]
+    ("texts", "references"),
+    [
+        (["a", "b"], ["a"]),
+        (["a"], ["a", "b"]),
+        (["a"], [""]),
+        (["a", "b"], ["", ""]),
+        ([], []),
+        ([""], [""]),
+        ([], ["a"]),
+        (["a"], []),
+    ],
 )
 def test_nothing_to_divide_by_is_refused(impl, texts, references):
     with raises(ValueError, hint="one reference for each text, and at least one character in them"):
@@ -499,6 +661,17 @@ def cross_by_heads(self, x, memory):
     return self.out(torch.cat(reads, dim=2)), torch.stack(weights, dim=1)
 
 
+def merged(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+def cross_by_exponentials(self, x, memory):
+    q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q(x), *self.kv(memory).chunk(2, 2)))
+    e = (q @ k.mT / q.shape[-1] ** 0.5).exp()
+    weights = e / e.sum(-1, keepdim=True)
+    return self.out(merged(weights @ v)), weights
+
+
 def looped_teacher_forcing(tokens, starts):
     inputs, targets = tokens[:, :-1].clone(), tokens[:, 1:].clone()
     inputs[:, 0] = starts
@@ -544,11 +717,20 @@ def greedy(score, starts, *, width, alpha, length):
     return sentences, best
 
 
-def rate_by(combine=None, edit=distance):
+def stopped_search(score, starts, width, alpha, length):
+    """Goes no further than to the step at which `width` sentences are there."""
+    for steps in range(1, length + 1):
+        sentences, best = searched_with_lists(score, starts, width=width, alpha=alpha, length=steps)
+        if bool((best > -10).all()):
+            break
+    return F.pad(sentences, (0, length - sentences.shape[2])), best
+
+
+def rate_by(combine=None, edit=None):
     def character_error_rate(texts, references):
         if len(texts) != len(references) or not sum(map(len, references)):
             raise ValueError("nothing to divide by")
-        edits = [edit(text, reference) for text, reference in zip(texts, references, strict=True)]
+        edits = [(edit or distance_by_matrix)(text, reference) for text, reference in zip(texts, references, strict=True)]
         lengths = [len(reference) for reference in references]
         return combine(edits, lengths, texts) if combine else sum(edits) / sum(lengths)
 
@@ -562,6 +744,17 @@ def distance_by_matrix(a, b):
             same = table[i - 1][j - 1]
             table[i][j] = same if a[i - 1] == b[j - 1] else 1 + min(same, table[i - 1][j], table[i][j - 1])
     return table[-1][-1]
+
+
+def distance_by_rows(a, b):
+    """Along the shorter text; what is inserted is a running minimum."""
+    if len(a) < len(b):
+        a, b = b, a
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        best = [i] + [min(row[j] + 1, row[j - 1] + (x != y)) for j, y in enumerate(b, start=1)]
+        row = list(itertools.accumulate(best, lambda left, here: min(left + 1, here)))
+    return row[-1]
 
 
 def distance_with_swaps(a, b):
@@ -580,6 +773,22 @@ def hamming(a, b):
     return sum(x != y for x, y in itertools.zip_longest(a, b))
 
 
+def refuse():
+    raise ValueError("not a multiple")
+
+
+def recursive_distance(a, b):
+    """By the definition, from the end, and no text twice."""
+
+    @functools.cache
+    def between(i, j):
+        if i == 0 or j == 0:
+            return i + j
+        return min(between(i - 1, j) + 1, between(i, j - 1) + 1, between(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
+
+    return between(len(a), len(b))
+
+
 FAKES = {
     "patchify": {
         "columns before rows": lambda images, size: patchify_by_reshape(images.transpose(2, 3), size),
@@ -590,6 +799,12 @@ FAKES = {
         "patches that overlap": lambda images, size: F.unfold(images, size).transpose(1, 2),
         "what is left over cut off": lambda images, size: F.unfold(images, size, stride=size).transpose(1, 2),
         "channels of patches": lambda images, size: patchify_by_unfold(images, size).transpose(1, 2),
+        "as many numbers are enough": lambda images, size: (
+            patchify_by_unfold(images, size)
+            if images.shape[2] % size == 0 and images.shape[3] % size == 0
+            else images.reshape(len(images), -1, images.shape[1] * size * size) if (images[0, 0].numel() % size**2) == 0 else refuse()
+        ),
+        "no image of a single patch": Edit("if H % size or W % size:", "if H % size or W % size or H == W == size:"),
         "only the height looked at": Edit("H % size or W % size", "H % size"),
         "only the width looked at": Edit("H % size or W % size", "W % size"),
         "means of patches": lambda images, size: (
@@ -638,6 +853,13 @@ FAKES = {
         "the mean over heads": lambda self, x, memory: (
             (lambda read, weights: (read, weights.mean(1, keepdim=True).expand_as(weights)))(*cross_by()(self, x, memory))
         ),
+        "exponentials without the maximum": cross_by_exponentials,
+        "the weight of values frozen": lambda self, x, memory: (
+            lambda weights, v: (self.out(merged(weights @ v)), weights)
+        )(
+            cross_by()(self, x, memory)[1],
+            F.linear(memory, self.kv.weight.detach(), self.kv.bias)[..., x.shape[2] :].unflatten(2, (self.heads, -1)).transpose(1, 2),
+        ),
         "nothing read": lambda self, x, memory: (torch.zeros_like(x), cross_by()(self, x, memory)[1]),
     },
     "DecoderBlock.forward": {
@@ -664,6 +886,7 @@ FAKES = {
         ),
         "the memory detached": Edit("memory)\n", "memory.detach())\n"),
         "the picture ignored": Edit("x = x + read", "x = x"),
+        "a norm's gain frozen": Edit("self.norm3(x)", "F.layer_norm(x, x.shape[-1:], self.norm3.weight.detach(), self.norm3.bias)"),
     },
     "teacher_forcing": {
         "nothing shifted": lambda tokens, starts: (
@@ -678,6 +901,13 @@ FAKES = {
         "the end not learned": Edit("== motion.PAD", "<= motion.EOS"),
         "<bos> fed to all": Edit("torch.cat([starts[:, None], tokens[:, 1:-1]], dim=1)", "tokens[:, :-1]"),
         "a start token before <bos>": Edit("tokens[:, 1:-1]", "tokens[:, :-2]"),
+        "words demanded": lambda tokens, starts: (
+            looped_teacher_forcing(tokens, starts) if tokens.shape[1] > 2 else (tokens[:, 1:], tokens[:, 1:])
+        ),
+        "padding taken for granted": lambda tokens, starts: (
+            looped_teacher_forcing(tokens, starts)[0],
+            torch.where(torch.arange(1, tokens.shape[1]) < (tokens == PAD).int().argmax(1, keepdim=True), tokens[:, 1:], IGNORED),
+        ),
         "padding fed as ignored": lambda tokens, starts: tuple(
             part.masked_fill(part == PAD, IGNORED) for part in looped_teacher_forcing(tokens, starts)
         ),
@@ -690,6 +920,7 @@ FAKES = {
         "numerator alone": lambda length, alpha: (5.0 + length) ** alpha,
         "upside down": lambda length, alpha: (6 / (5 + length)) ** alpha,
         "alpha times": lambda length, alpha: alpha * (5 + length) / 6,
+        "at least no reward": lambda length, alpha: max(1.0, ((5 + length) / 6) ** alpha),
         "1 added": lambda length, alpha: ((6 + length) / 7) ** alpha,
     },
     "beam_search": {
@@ -718,6 +949,9 @@ FAKES = {
                 searched_with_lists(score, starts, width=width, alpha=0.0, length=length)
             )
         ),
+        "stops when enough are found": lambda score, starts, *, width, alpha, length: stopped_search(score, starts, width, alpha, length),
+        "no wider than the vocabulary": Edit("total, index = log_p.flatten(1).topk(width)", "assert width <= log_p.shape[2]\n        total, index = log_p.flatten(1).topk(width)"),
+        "a large number for −∞": Edit("torch.full_like(total, -torch.inf)", "torch.full_like(total, -1e9)"),
         "the worst first": lambda score, starts, *, width, alpha, length: tuple(
             part.flip(1) for part in searched_with_lists(score, starts, width=width + 1, alpha=alpha, length=length)
         ),
@@ -727,8 +961,8 @@ FAKES = {
         "over the characters written": rate_by(lambda edits, lengths, texts: sum(edits) / max(1, sum(map(len, texts)))),
         "place by place": rate_by(edit=hamming),
         "swaps cost one": rate_by(edit=distance_with_swaps),
-        "spaces dropped": rate_by(edit=lambda a, b: distance(a.replace(" ", ""), b.replace(" ", ""))),
-        "words": rate_by(edit=lambda a, b: distance(a.split(), b.split()) if a or b else 0),
+        "spaces dropped": rate_by(edit=lambda a, b: distance_by_matrix(a.replace(" ", ""), b.replace(" ", ""))),
+        "words": rate_by(edit=lambda a, b: distance_by_matrix(a.split(), b.split()) if a or b else 0),
         "at most one": rate_by(lambda edits, lengths, texts: min(1.0, sum(edits) / sum(lengths))),
         "replacing costs two": Edit("(written != wanted)", "2 * (written != wanted)"),
         "inserting is free": Edit("row[j - 1] + 1", "row[j - 1]"),
@@ -737,6 +971,11 @@ FAKES = {
         "lists of any length": lambda texts, references: (
             rate_by()(texts[: len(references)], references[: len(texts)]) if texts and references else 1 / 0
         ),
+        "by the definition, too deep": rate_by(edit=recursive_distance),
+        "case folded": rate_by(edit=lambda a, b: distance_by_matrix(a.lower(), b.lower())),
+        "stripped": rate_by(edit=lambda a, b: distance_by_matrix(a.strip(), b.strip())),
+        "runs of spaces joined": rate_by(edit=lambda a, b: distance_by_matrix(re.sub(r"\s+", " ", a), re.sub(r"\s+", " ", b))),
+        "letters made alike": rate_by(edit=lambda a, b: distance_by_matrix(*(unicodedata.normalize("NFKD", x) for x in (a, b)))),
         "divided by the texts": rate_by(lambda edits, lengths, texts: sum(edits) / len(texts)),
         "no distance of its beginning": Edit("above, row = row, [i]", "above, row = row, [0]"),
     },
@@ -819,8 +1058,8 @@ VARIANTS = {
         ),
     },
     "character_error_rate": {
-        "by the definition": rate_by(),
-        "a matrix": rate_by(edit=distance_by_matrix),
+        "a matrix": rate_by(),
+        "two rows": rate_by(edit=distance_by_rows),
         "the other way round": rate_by(edit=lambda a, b: distance_by_matrix(b[::-1], a[::-1])),
     },
 }  # fmt: skip

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises, weight_gradients
+from course.testing import (
+    Draw,
+    Edit,
+    assert_between,
+    assert_close,
+    assert_equal,
+    assert_finite,
+    assert_true,
+    raises,
+    weight_gradients,
+)
 from reference_impl.data import digits_in_motion as motion
 
 NULL = [motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)
@@ -37,9 +47,9 @@ def assert_schedule(actual, expected):
 
 
 @pytest.mark.stub("alpha_bars")
-@pytest.mark.parametrize("timesteps", ["few", "a thousand"])
+@pytest.mark.parametrize("timesteps", ["one", "few", "a thousand"])
 def test_schedule_is_the_product_of_clipped_steps(impl, draw, timesteps):
-    T = draw.size(2, 40) if timesteps == "few" else 1000
+    T = {"one": 1, "few": draw.size(2, 40), "a thousand": 1000}[timesteps]
     assert_schedule(impl.alpha_bars(T), schedule_in_python(T))
 
 
@@ -47,6 +57,13 @@ def test_schedule_is_the_product_of_clipped_steps(impl, draw, timesteps):
 def test_offset_and_largest_beta_are_used(impl, draw):
     T, offset, largest = draw.size(3, 30), draw.number(0.01, 0.3), draw.number(0.3, 0.9)
     assert_schedule(impl.alpha_bars(T, offset, largest), schedule_in_python(T, offset, largest))
+
+
+@pytest.mark.stub("alpha_bars")
+def test_every_step_may_be_clipped(impl):
+    expected = torch.tensor([0.875**t for t in range(7)], dtype=torch.float64)
+    hint = "β_max holds for each β_t, and what is multiplied are the clipped ones"
+    assert_close(impl.alpha_bars(6, 1.0, 0.125), expected.float(), hint=hint)  # an offset of 1: every step would be a larger one
 
 
 @pytest.mark.stub("alpha_bars")
@@ -64,11 +81,20 @@ def levels(draw, B):
     return draw.uniform(B, low=0.05, high=0.95)
 
 
+def shape_of(draw, B, pixels):
+    """Of a batch of pictures with as many axes as `pixels` says."""
+    return B, *{
+        "flat": lambda: [draw.size()],
+        "image": lambda: [1, *draw.sizes(2, 2, 5)],
+        "video": lambda: [2, 1, *draw.sizes(2, 2, 4)],
+    }[pixels]()
+
+
 @pytest.mark.stub("q_sample")
-@pytest.mark.parametrize("pixels", ["flat", "image"])
+@pytest.mark.parametrize("pixels", ["flat", "image", "video"])
 def test_noisy_picture_is_mixed_item_by_item(impl, draw, pixels):
     B = draw.batch(2)
-    shape = (B, draw.size()) if pixels == "flat" else (B, 1, *draw.sizes(2, 2, 5))
+    shape = shape_of(draw, B, pixels)
     x0, noise, alpha_bar = draw.normal(*shape), draw.normal(*shape), levels(draw, B)
     pairs = zip(x0, noise, alpha_bar.tolist(), strict=True)
     expected = torch.stack([math.sqrt(a) * x + math.sqrt(1 - a) * e for x, e, a in pairs])
@@ -82,6 +108,13 @@ def test_ends_are_the_picture_and_the_noise(impl, draw):
     x0, noise = draw.normal(B, 1, 3, 2, dtype=torch.float32), draw.normal(B, 1, 3, 2, dtype=torch.float32)
     assert_close(impl.q_sample(x0, torch.ones(B), noise), x0, hint="ᾱ = 1 is a clean picture")
     assert_close(impl.q_sample(x0, torch.zeros(B), noise), noise, hint="ᾱ = 0 is pure noise")
+    for alpha_bar in (1.0, 0.0):
+        slope = impl.vjp("q_sample", x0, torch.full((B,), alpha_bar), noise, wrt=0, cotangent=torch.ones_like(x0))
+        hint = "at both ends the picture has a slope, √ᾱ, and it is a number"
+        assert_close(slope, torch.full_like(x0, alpha_bar), what=f"the gradient at ᾱ = {alpha_bar:g}", hint=hint)
+    assert_close(
+        impl.q_sample(x0, torch.full((B,), 1e-8), 0 * noise), 1e-4 * x0, hint="a level is not kept from 0", tolerance=1e-4
+    )
 
 
 @pytest.mark.stub("q_sample")
@@ -176,6 +209,18 @@ def test_probability_of_zero_hides_none_and_of_one_hides_all(impl, draw):
     uniforms[0] = 1 - 2**-24
     hint = "every number of [0, 1) lies below 1"
     assert_equal(impl.drop_condition(tokens, uniforms, 1.0), torch.tensor([NULL] * B), hint=hint)
+
+
+@pytest.mark.stub("drop_condition")
+@pytest.mark.parametrize("length", [2, 3, motion.TOKENS + 2])
+def test_captions_of_any_length_and_numbers_at_the_bound(impl, length):
+    tokens = torch.tensor([[motion.BOS, *[5] * (length - 2), motion.EOS]]).repeat(4, 1)
+    null = [motion.BOS, motion.EOS] + [motion.PAD] * (length - 2)
+    for probability, hidden in ((0.5, [False, True, False, True]), (0, [False] * 4), (1, [True] * 4)):
+        expected = torch.tensor([null if hide else row for row, hide in zip(tokens.tolist(), hidden, strict=True)])
+        result = impl.drop_condition(tokens, torch.tensor([0.5, 0.25, 0.75, 0.0]), probability)
+        hint = "a number that equals the probability does not lie below it; a hidden caption is a row of null_captions(tokens)"
+        assert_equal(result, expected, hint=hint)
 
 
 @pytest.mark.stub("drop_condition")
@@ -277,20 +322,39 @@ def test_guidance_goes_from_without_to_with_and_beyond(impl, draw, scale):
     B, scale = draw.batch(2, 4), draw.number(1.5, 7.0) if scale == "random" else scale
     model = network(impl, draw)
     x, t, tokens = draw.normal(B, 1, 24, 24), draw.integers(1001, (B,)), captions(draw, B)
+    t[0] = (t[1 % B] + 500) % 1001  # not the same in both
     conditional, unconditional = both_velocities(model, x, t, tokens)
     expected = (1 - scale) * unconditional + scale * conditional
     hint = "v_∅ + w (v_c − v_∅): 0 ignores the caption, 1 is the conditional model; v_∅ is for the caption that says nothing"
     assert_close(impl.guided_velocity(model, x, t, tokens, scale), expected, tolerance=1e-7, hint=hint)
 
 
+@pytest.mark.stub("guided_velocity")
+@pytest.mark.parametrize("length", [3, motion.TOKENS + 1])
+def test_gradient_reaches_the_picture_by_both_ways_whatever_the_length_of_captions(impl, length):
+    draw, scale = Draw(length), 2.5  # asked once: the network is what takes time here
+    model, g = network(impl, draw), draw.normal(2, 1, 24, 24)
+    x, t, tokens = draw.normal(2, 1, 24, 24), torch.tensor([900, 3]), draw.integers(40, (2, length), low=3)
+    truth, null = model.reference, torch.tensor([[motion.BOS, motion.EOS] + [motion.PAD] * (length - 2)] * 2)
+    with torch.enable_grad():
+        leaf = x.clone().requires_grad_()
+        guided = (1 - scale) * truth(leaf, t, null) + scale * truth(leaf, t, tokens)
+        (expected,) = torch.autograd.grad((guided * g).sum(), leaf)
+    hint = (
+        "both halves pass their gradient on: no `no_grad`, nothing detached; null_captions(tokens) is as long as the captions are"
+    )
+    actual = impl.vjp("guided_velocity", model, x, t, tokens, scale, wrt=1, cotangent=g)
+    assert_close(actual, expected, tolerance=1e-6, what="the gradient of the picture", hint=hint)
+
+
 # --- ddim_step ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.stub("ddim_step")
-@pytest.mark.parametrize("pixels", ["flat", "image"])
+@pytest.mark.parametrize("pixels", ["flat", "image", "video"])
 def test_true_velocity_leads_along_the_same_noise(impl, draw, pixels):
     B = draw.batch(2)
-    shape = (B, draw.size()) if pixels == "flat" else (B, 1, *draw.sizes(2, 2, 5))
+    shape = shape_of(draw, B, pixels)
     x0, noise, a, b = draw.uniform(*shape, low=-1), draw.normal(*shape), levels(draw, B), levels(draw, B)
     items = [target_and_input(x0[i], noise[i], a[i].item()) for i in range(B)]
     v, x = torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])
@@ -341,6 +405,16 @@ def test_step_from_almost_pure_noise_is_finite(impl, draw):
 
 
 @pytest.mark.stub("ddim_step")
+def test_step_from_pure_noise_to_any_level(impl):
+    x, v = torch.tensor([[0.5, -3.0, 2.0]]).repeat(3, 1), torch.tensor([[-0.25, 4.0, 0.75]]).repeat(3, 1)
+    guess = torch.tensor([0.25, -1.0, -0.75])  # minus the velocity, clipped
+    expected = torch.stack([x[0], math.sqrt(0.5) * (guess + x[1]), guess])
+    hint = "at ᾱ = 0 the velocity is minus the picture, and x is the noise: nothing is divided by √ᾱ"
+    result = impl.ddim_step(x, v, torch.zeros(3), torch.tensor([0.0, 0.5, 1.0]))
+    assert_close(result, expected, hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("ddim_step")
 def test_step_to_the_same_level_stays(impl, draw):
     B, N = draw.batch(), draw.size()
     x, v, a = draw.normal(B, N, scale=2), draw.normal(B, N, scale=2), levels(draw, B)
@@ -359,6 +433,15 @@ def unclipped_schedule(timesteps, offset=0.008, largest_beta=0.999):
     u = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
     f = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
     return (f / f[0]).float()
+
+
+def clipped_at_the_end(timesteps, offset, largest_beta):
+    """Right as long as no other step is too long."""
+    u = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
+    f = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+    bars = f / f[0]
+    bars[-1] = torch.maximum(bars[-1], bars[-2] * (1 - largest_beta))
+    return bars.float()
 
 
 def words_dropped(tokens, uniforms, probability):
@@ -388,6 +471,12 @@ FAKES = {
         "β, not ᾱ": Edit("(1 - betas).cumprod(0)", "betas"),
         "α, not its product": Edit(".cumprod(0)", ""),
         "the square root of ᾱ": Edit("cumprod(0).float()", "cumprod(0).sqrt().float()"),
+        "only the last step clipped": lambda timesteps, offset=0.008, largest_beta=0.999: clipped_at_the_end(
+            timesteps, offset, largest_beta
+        ),
+        "the product clipped, not the steps": Edit(
+            "betas = (1 - f[1:] / f[:-1]).clamp(max=largest_beta)", "betas = 1 - f[1:] / f[:-1]\n    betas[-1] = betas[-1].clamp(max=largest_beta)"
+        ),
         "the offset left out": Edit("(u + offset) / (1 + offset)", "u"),
         "without the clean picture": lambda timesteps, offset=0.008, largest_beta=0.999: schedule_in_python(
             timesteps, offset, largest_beta
@@ -400,6 +489,13 @@ FAKES = {
         "noise and picture exchanged": Edit("a.sqrt() * x0 + (1 - a).sqrt() * noise", "a.sqrt() * noise + (1 - a).sqrt() * x0"),
         "one level for the whole batch": Edit("per_item(alpha_bar, x0)", "alpha_bar[0]"),
         "noise of its own": Edit("* noise", "* torch.randn_like(noise)"),
+        "levels kept from 0 and 1": Edit("a = per_item(alpha_bar, x0)", "a = per_item(alpha_bar, x0).clamp(1e-5, 1 - 1e-5)"),
+        "a logarithm of the level": Edit("a.sqrt() * x0", "(0.5 * (a + 1e-7).log()).exp() * x0"),
+        "pictures alone": lambda x0, alpha_bar, noise: (
+            alpha_bar[:, None, None, None].sqrt() * x0 + (1 - alpha_bar[:, None, None, None]).sqrt() * noise
+            if x0.ndim != 5
+            else x0.transpose(0, 1).mul(alpha_bar.sqrt()[0]).transpose(0, 1) + (1 - alpha_bar[0]).sqrt() * noise
+        ),
         "the level on the last axis": Edit("per_item(alpha_bar, x0)", "alpha_bar.mean().expand(x0.shape[-1])"),
         "the picture as it is": lambda x0, alpha_bar, noise: x0.clone(),
     },
@@ -424,6 +520,9 @@ FAKES = {
         "all or none": Edit("uniforms < probability", "(uniforms < probability).all().expand(len(uniforms))"),
         "nothing hidden": Edit("return torch.where", "return tokens\n    torch.where"),
         "any probability accepted": Edit("not 0 <= probability <= 1", "False"),
+        "as long as the course's captions": Edit("null_captions(tokens)", "torch.tensor([motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2))"),
+        "at the bound too, but for a probability of 0": Edit("uniforms < probability", "(uniforms <= probability) & (probability > 0)"),
+        "the ends refused": Edit("not 0 <= probability <= 1", "not 0 < probability < 1"),
     },
     "UNet.diffusion_loss": {
         "noise for a target": Edit("a.sqrt() * noise - (1 - a).sqrt() * x0", "noise"),
@@ -449,6 +548,13 @@ FAKES = {
         "another null caption": Edit("null_captions(tokens)", "torch.full_like(tokens, motion.PAD + 2)"),
         "noise levels exchanged": Edit("torch.cat([t, t])", "torch.cat([t, t.flip(0) + 1])"),
         "rescaled": Edit("return unconditional", "return (1 / (1 + abs(scale))) * unconditional"),
+        "the way without a caption detached": Edit("return unconditional + scale * (conditional - unconditional)",
+                                                   "return torch.lerp(unconditional.detach(), conditional, scale)"),
+        "without gradients": Edit("conditional, unconditional = model(", "conditional, unconditional = torch.no_grad()(model)("),
+        "as long as the course's captions": Edit(
+            "null_captions(tokens)", "torch.tensor([motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)).expand(len(x), -1)"
+        ),
+        "times side by side": Edit("torch.cat([t, t])", "t.repeat_interleave(2)"),
     },
     "ddim_step": {
         "fresh noise": step_with_fresh_noise,
@@ -462,6 +568,10 @@ FAKES = {
         "the old level again": Edit("(alpha_bar, next_alpha_bar))", "(alpha_bar, alpha_bar))"),
         "one level for the whole batch": Edit("per_item(level, x) for", "level[0] for"),
         "a plus in the guess": Edit("a.sqrt() * x - (1 - a)", "a.sqrt() * x + (1 - a)"),
+        "by way of the noise": Edit(
+            "(a.sqrt() * x - (1 - a).sqrt() * velocity)", "((x - (1 - a).sqrt() * (a.sqrt() * velocity + (1 - a).sqrt() * x)) / a.sqrt())"
+        ),
+        "levels kept from 0": Edit("(per_item(level, x) for", "(per_item(level, x).clamp(min=1e-4) for"),
     },
 }  # fmt: skip
 
@@ -500,10 +610,16 @@ def embedding_by_power(t, width):
     return torch.hstack([torch.cos(angles), torch.sin(angles)])
 
 
+def null_rows(tokens):
+    null = torch.full_like(tokens, motion.PAD)
+    null[:, 0], null[:, 1] = motion.BOS, motion.EOS
+    return null
+
+
 def drop_in_a_loop(tokens, uniforms, probability):
     if probability < 0 or probability > 1:
         raise ValueError("no probability")
-    null = torch.tensor(NULL, device=tokens.device)
+    null = null_rows(tokens)[0]
     return torch.stack([null if u < probability else row for row, u in zip(tokens, uniforms, strict=True)])
 
 
@@ -511,13 +627,13 @@ def drop_in_a_copy(tokens, uniforms, probability):
     if not (0 <= probability <= 1):
         raise ValueError("no probability")
     kept = tokens.clone()
-    kept[uniforms < probability] = torch.tensor(NULL, device=tokens.device)
+    kept[uniforms < probability] = null_rows(tokens)[0]
     return kept
 
 
-def two_calls(model, x, t, tokens, scale):
-    null = torch.tensor(NULL, device=tokens.device).repeat(len(tokens), 1)
-    return torch.lerp(model(x, t, null), model(x, t, tokens), scale)
+def one_call_the_other_way_round(model, x, t, tokens, scale):
+    without, with_caption = model(torch.cat((x, x)), torch.cat((t, t)), torch.cat((null_rows(tokens), tokens))).split(len(x))
+    return torch.lerp(without, with_caption, scale)
 
 
 def ddim_in_a_loop(x, velocity, alpha_bar, next_alpha_bar):
@@ -579,7 +695,7 @@ VARIANTS = {
         "the module called by name": Edit("self(q_sample", "self.forward(q_sample"),
     },
     "guided_velocity": {
-        "two calls": two_calls,
+        "the other way round": one_call_the_other_way_round,
         "a convex sum": Edit("unconditional + scale * (conditional - unconditional)", "scale * conditional + (1 - scale) * unconditional"),
         "the paper's w": Edit(
             "unconditional + scale * (conditional - unconditional)",
@@ -594,12 +710,12 @@ VARIANTS = {
     },
 }  # fmt: skip
 
-# Data and levels: a right answer may detach them. Pictures are drawn without a gradient.
+# Data and levels: a right answer may detach them. Steps are not differentiated.
 NO_GRADIENT = {
     "q_sample": ("noise",),
     "drop_condition": ("uniforms",),
     "UNet.diffusion_loss": ("x0", "noise", "schedule"),
-    "guided_velocity": ("model", "x"),
+    "guided_velocity": ("model",),
     "ddim_step": ("x", "velocity", "alpha_bar", "next_alpha_bar"),
 }
 

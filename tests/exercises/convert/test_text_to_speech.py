@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course.testing import Edit, assert_close, assert_equal, raises
+from course.testing import Edit, assert_close, assert_equal, assert_finite, assert_true, raises
 
 RATE, HOP, WINDOW, MELS, FLOOR = 8000, 128, 384, 48, 0.05
 
@@ -49,6 +49,9 @@ def test_corners_lie_between_low_and_high(impl, draw):
 def test_bank_that_the_course_uses(impl):
     expected = triangles(MELS, WINDOW, RATE).float()
     assert_close(impl.mel_filterbank(), expected, tolerance=1e-4, hint="48 bands of a window of 384 at 8 kHz, from 0 Hz up")
+    for bands, window, rate in ((1, 16, 16000), (3, 20, 100)):
+        hint = "without `high` the last corner is half of the rate that is asked for, whichever it is; one band is a bank, too"
+        assert_close(impl.mel_filterbank(bands, window, rate), triangles(bands, window, rate).float(), tolerance=1e-4, hint=hint)
 
 
 def hann(window):
@@ -112,6 +115,37 @@ def test_quiet_bands_count_as_the_floor(impl, draw):
     assert_close(result, silence, hint="silence is log(floor), in the dtype of the waveform", hint_for="values dtype")
 
 
+def wave(*size):
+    """Numbers between -1 and 1, always the same, of which no two are alike."""
+    return torch.sin(torch.arange(math.prod(size), dtype=torch.float64) ** 1.5 + 1).view(size)
+
+
+@pytest.mark.stub("log_mel")
+def test_silence_has_no_slope(impl):
+    waveforms = wave(2, 48)
+    waveforms[0, :32] = 0.0  # whole frames of digital silence
+    waveforms[1] = 0.0
+    g = wave(2, 3, 12)
+    actual = impl.vjp("log_mel", waveforms, bands=3, window=8, hop=4, floor=1e-4, wrt=0, cotangent=g)
+    hint = (
+        "a root has no slope at 0, and log(0) none that is a number: take `abs` of the spectrum, and cut off before the logarithm"
+    )
+    assert_finite(actual, what="the gradient of silence", hint=hint)
+    hint = "what lies below the floor counts as the floor, whatever it is: nothing of it comes back"
+    assert_equal(actual[1], torch.zeros(48, dtype=torch.float64), what="the gradient of silence", hint=hint)
+    assert_equal(actual[0, :26], torch.zeros(26, dtype=torch.float64), what="the gradient of the silent frames", hint=hint)
+    assert_true(actual[0, 36:].abs().min() > 0, "where something sounds, a sample has no gradient", hint="detach nothing")
+
+
+@pytest.mark.stub("log_mel")
+@pytest.mark.parametrize("samples", [1, 3, 4, 5, 17])
+def test_clips_of_any_length_make_whole_frames(impl, samples):
+    loud = 1e3 * wave(1, samples)
+    expected = log_mel_of(loud, 2, 8, 4, 1e-3)
+    hint = "T = ⌈S / hop⌉: zeros fill up the last hop, and a clip may be shorter than a window"
+    assert_close(impl.log_mel(loud, bands=2, window=8, hop=4, floor=1e-3), expected, tolerance=1e-5, hint=hint)
+
+
 @pytest.mark.stub("log_mel")
 def test_log_mel_can_be_a_loss(impl, draw):
     (window, hop), bands = small_frame(draw), draw.size(1, 6)
@@ -166,6 +200,16 @@ def test_is_the_least_squares_waveform_where_frames_disagree(impl, draw):
     expected = torch.tensor(waveform_of(spectrum, hop))
     hint = "the window must weigh the frames a second time: Σ w·x / Σ w², not Σ x / Σ w"
     assert_close(impl.istft(spectrum, hop=hop), expected, tolerance=1e-7, hint=hint)
+
+
+@pytest.mark.stub("istft")
+@pytest.mark.parametrize(("window", "hop"), [(8, 4), (12, 2), (12, 6)])
+def test_each_sample_has_its_own_weight(impl, window, hop):
+    for T in (1, 2, 4):
+        spectrum = torch.complex(wave(2, window // 2 + 1, T), wave(3, window // 2 + 1, T)[1:])
+        expected = torch.tensor(waveform_of(spectrum, hop))
+        hint = "at both ends, in a single frame, and at a hop of half a window, other weights gather than in the middle"
+        assert_close(impl.istft(spectrum, hop=hop), expected, tolerance=1e-7, hint=hint)
 
 
 @pytest.mark.stub("istft")
@@ -229,6 +273,24 @@ def test_griffin_lim_of_the_course(impl, draw):
 
 
 @pytest.mark.stub("griffin_lim")
+def test_silence_stays_silent(impl):
+    magnitude, phase = wave(3, 5, 3).abs(), 3 * wave(3, 5, 3)
+    magnitude[0] = 0.0
+    magnitude[2, :, 1:] = 0.0
+    expected = torch.tensor(griffin_lim_of(magnitude[1:2], phase[1:2], 3, 0.5, 4))
+    result = impl.griffin_lim(magnitude, phase, iterations=3, momentum=0.5, hop=4)
+    hint = "a spectrum of 0 has no phase, and needs none: 0 / |0| is no number"
+    assert_finite(result, hint=hint)
+    assert_close(result[0], torch.zeros(12, dtype=torch.float64), what="the waveform of a magnitude of 0", hint=hint)
+    assert_close(result[1:2], expected, tolerance=1e-6, what="the waveform beside it", hint="the items of a batch do not mix")
+    still = impl.griffin_lim(magnitude[1:2], phase[1:2], iterations=3, momentum=0, hop=4)
+    expected = torch.tensor(griffin_lim_of(magnitude[1:2], phase[1:2], 3, 0, 4))
+    assert_close(
+        still, expected, tolerance=1e-6, what="the result without momentum", hint="a momentum of 0 is the method of 1984"
+    )
+
+
+@pytest.mark.stub("griffin_lim")
 def test_the_true_phase_stays_as_it_is(impl, draw):
     window, hop = small_frame(draw)
     waveforms = draw.normal(draw.size(1, 3), draw.size(2, 5) * hop)
@@ -285,6 +347,37 @@ def test_finds_the_durations_that_scores_were_made_from(impl, draw):
     assert_equal(result, durations[None], what="the durations", hint="a clear case: each frame has one symbol that fits")
 
 
+@pytest.mark.stub("monotonic_alignment")
+@pytest.mark.parametrize("level", [0.0, -1e4, -1e10, 1e10])
+def test_greed_does_not_find_the_best_path(impl, level):
+    scores = torch.tensor(
+        [
+            [
+                [1, 0, 9, 0, 0, 7],
+                [0, 2, 0, 3, 1, 7],
+                [0, 0, 0, 0, 2, 7],
+            ],  # to move on at once looks better than to wait for the 9
+            [[2, 0, 0, 0, 0, 7], [1, 3, 0, 2, 0, 7], [0, 0, 9, 0, 1, 7]],  # the same, read from the end
+            [[0, 0, 2, 0, 9, 7], [0, 1, 0, 9, 0, 7], [9, 9, 7, 0, 0, 7]],  # what scores best is out of reach
+            [[0, 9, 9, 0, 7, 7], [9, 9, 9, 9, 9, 7], [9, 9, 9, 9, 9, 7]],  # one symbol, whatever the others would score
+            [
+                [0, 0, 0, 0, 0, 0],
+                [0, 0.1, 0.1, 0.1, 0.1, 0],
+                [0, 0, 0, 0, 0, 0],
+            ],  # many paths that are worse, taken together more
+        ],
+        dtype=torch.float64,
+    )
+    symbols, frames = torch.tensor([3, 3, 3, 1, 3]), torch.tensor([5, 5, 5, 4, 6])
+    expected = torch.tensor([best_durations(*row) for row in zip(scores, symbols.tolist(), frames.tolist(), strict=True)])
+    step = max(1.0, abs(level) / 1e4)  # differences that float32 would keep, too
+    hint = "keep the best value of every symbol at every frame, and choose from the end"
+    if level:
+        hint = "a path that is not allowed has the value −∞: any other number is passed by sums of real log-likelihoods"
+    actual = impl.monotonic_alignment(level + step * scores, symbols, frames)
+    assert_equal(actual, expected, what="the durations", hint=hint)
+
+
 def regulated(states, durations, frames):
     rows = []
     for state, lasts in zip(states, durations.tolist(), strict=True):
@@ -302,6 +395,15 @@ def test_each_state_lasts_its_duration(impl, draw, room):
     frames = max(1, {"exact": longest, "longer": longest + draw.size(), "shorter": longest // 2}[room])
     hint = "a duration of 0 skips a state; zeros after the end of an item, and nothing beyond `frames`"
     assert_close(impl.length_regulator(states, durations, frames), regulated(states, durations, frames), hint=hint)
+
+
+@pytest.mark.stub("length_regulator")
+def test_silent_symbols_and_silent_items(impl):
+    states = torch.tensor([[[1.0, -2.0], [3.0, 4.0], [5.0, 1e-30]]]).repeat(5, 1, 1)
+    durations = torch.tensor([[0, 0, 0], [0, 0, 2], [3, 0, 0], [1, 0, 99], [0, 1, 0]])
+    for frames in (1, 2, 4):
+        hint = "a symbol of no frames is not heard, an item of no frames is all zeros, and what lasts too long is cut off"
+        assert_equal(impl.length_regulator(states, durations, frames), regulated(states, durations, frames), hint=hint)
 
 
 @pytest.mark.stub("length_regulator")
@@ -324,6 +426,7 @@ def padded_durations(draw):
     """log-durations, durations (0 where there is padding) and the mask of letters."""
     B, L = draw.batch(), draw.size()
     lengths = draw.integers(L + 1, (B,), low=1)
+    lengths[0], lengths[-1] = L, 1  # never all alike
     mask = torch.arange(L) < lengths[:, None]
     return draw.normal(B, L), torch.where(mask, draw.integers(9, (B, L), low=1), 0), mask
 
@@ -377,7 +480,24 @@ def test_rounding_comes_last(impl, draw):
 
 
 @pytest.mark.stub("round_durations")
-@pytest.mark.parametrize("speed", [0.0, -1.0, math.nan])
+def test_whatever_stands_on_padding_does_not_count(impl):
+    log_durations = torch.tensor([[1.0, 1e4, -1e4, math.nan, math.inf], [5.0, -math.inf, 0.0, 1e4, 8.0]])
+    mask = torch.tensor([[True, False, True, False, False], [True, True, True, False, True]])
+    expected = torch.tensor([[3, 0, 1, 0, 0], [148, 1, 1, 0, 2981]])
+    hint = "what the network says of padding is no matter, be it ∞ or NaN, and ∞ · 0 is no 0: choose by the mask"
+    assert_equal(impl.round_durations(log_durations, mask, 1), expected, what="the durations", hint=hint)
+    assert_equal(
+        impl.round_durations(log_durations, ~mask & mask), 0 * expected, what="the durations of padding alone", hint=hint
+    )
+    for speed, expected in ((1e-3, [[2718, 1000]]), (1e3, [[1, 1]])):
+        actual = impl.round_durations(torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool), speed)
+        assert_equal(
+            actual, torch.tensor(expected), what=f"the durations at a speed of {speed:g}", hint="any positive speed is legal"
+        )
+
+
+@pytest.mark.stub("round_durations")
+@pytest.mark.parametrize("speed", [0.0, -1e-9, -1.0, math.nan])
 def test_speed_is_positive(impl, draw, speed):
     log_durations, _, mask = padded_durations(draw)
     with raises(ValueError, hint="a speed of 0 or less has no meaning, nor has NaN: raise a ValueError"):
@@ -446,6 +566,13 @@ def istft_by(synthesis=lambda w: w, weight=lambda w: w * w, normalised=True):
     return istft
 
 
+def weighed_alike(spectrum, hop):
+    """Every sample divided by what the middle gathers, which is the same for all where frames overlap evenly, and up to the ends."""
+    whole = istft_by(normalised=False)(spectrum, hop=hop)
+    window = 2 * (spectrum.shape[1] - 1)
+    return whole / (torch.hann_window(window, dtype=whole.dtype).square().sum() / hop)
+
+
 def scattered_istft(spectrum, *, hop=HOP):
     window, T = 2 * (spectrum.shape[1] - 1), spectrum.shape[2]
     taper = torch.hann_window(window, dtype=spectrum.real.dtype, device=spectrum.device)
@@ -456,7 +583,9 @@ def scattered_istft(spectrum, *, hop=HOP):
     return (total / weight)[:, (window - hop) // 2 :][:, : T * hop]
 
 
-def griffin_lim_by(project=lambda consistent, before, momentum: consistent + momentum * (consistent - before), replace=True):
+def griffin_lim_by(
+    project=lambda consistent, before, momentum: consistent + momentum * (consistent - before), replace=True, unit=torch.sgn
+):
     def griffin_lim(magnitude, phase, *, iterations=32, momentum=0.99, hop=HOP):
         window, istft = 2 * (magnitude.shape[1] - 1), istft_by()
         spectrum = magnitude * torch.exp(1j * phase)
@@ -464,7 +593,7 @@ def griffin_lim_by(project=lambda consistent, before, momentum: consistent + mom
         for _ in range(iterations):
             consistent = spectra(istft(spectrum, hop=hop), window, hop)
             step = project(consistent, before, momentum)
-            spectrum = magnitude * step / step.abs() if replace else step
+            spectrum = magnitude * unit(step) if replace else step
             before = consistent
         return istft(spectrum, hop=hop)
 
@@ -506,6 +635,27 @@ def backward_alignment(scores, symbols, frames):
         for t in range(m):
             durations[b, i] += 1
             i += int(t + 1 < m and rest[i + 1, t + 1] > rest[i, t + 1])
+    return durations
+
+
+def greedy_alignment(scores, symbols, frames):
+    """Moves on as soon as the next symbol fits a frame better, or must."""
+    durations = torch.zeros(scores.shape[:2], dtype=torch.int64)
+    for b, (n, m) in enumerate(zip(symbols.tolist(), frames.tolist(), strict=True)):
+        i = 0
+        for t in range(m):
+            if t and i + 1 < n and (n - 1 - i == m - t or scores[b, i + 1, t] > scores[b, i, t]):
+                i += 1
+            durations[b, i] += 1
+    return durations
+
+
+def greedy_from_the_end(scores, symbols, frames):
+    """The same on what is read backwards."""
+    durations = torch.zeros(scores.shape[:2], dtype=torch.int64)
+    for b, (n, m) in enumerate(zip(symbols.tolist(), frames.tolist(), strict=True)):
+        row = greedy_alignment(scores[b, :n, :m].flip(0, 1)[None], symbols[b : b + 1], frames[b : b + 1])
+        durations[b, :n] = row[0].flip(0)
     return durations
 
 
@@ -556,6 +706,7 @@ FAKES = {
         "each triangle ends at its middle": Edit("(right - bins) / (right - centre)", "(bins <= centre)"),
         "low ignored": Edit("for f in (low,", "for f in (0.0,"),
         "high ignored": Edit("rate / 2 if high is None else high", "rate / 2"),
+        "up to half of the course's rate": Edit("rate / 2 if high is None", "RATE / 2 if high is None"),
         "up to the rate": Edit("rate / 2 if high is None", "rate if high is None"),
         "bins up to the rate": Edit("linspace(0, rate / 2, window", "linspace(0, rate, window"),
         "rectangles": Edit("triangles.clamp(min=0)", "(triangles > 0).float()"),
@@ -573,6 +724,17 @@ FAKES = {
         "the floor after the logarithm": log_mel_by(
             lambda filters, spectrum, floor: torch.log(filters @ spectrum.abs() + 1e-12).clamp(min=floor)
         ),
+        "a root of squares, without a slope at 0": log_mel_by(
+            lambda filters, spectrum, floor: torch.log(
+                (filters @ (spectrum.real.square() + spectrum.imag.square()).sqrt()).clamp(min=floor)
+            )
+        ),
+        "cut off after the logarithm": log_mel_by(
+            lambda filters, spectrum, floor: torch.log(filters @ spectrum.abs()).clamp(min=math.log(floor))
+        ),
+        "the last hop cut off": lambda waveforms, *, bands=MELS, window=WINDOW, hop=HOP, floor=FLOOR: log_mel_by()(
+            waveforms[:, : max(1, waveforms.shape[1] // hop) * hop], bands=bands, window=window, hop=hop, floor=floor
+        ),
         "the gradient cut": log_mel_by(
             lambda filters, spectrum, floor: torch.log((filters @ spectrum.abs()).clamp(min=floor)).detach()
         ),
@@ -585,6 +747,7 @@ FAKES = {
         "windowed again, divided by the window": istft_by(weight=lambda w: w),
         "windowed once, divided by the square": istft_by(synthesis=torch.ones_like),
         "not normalised": istft_by(normalised=False),
+        "the weight of the middle for all": lambda spectrum, *, hop=HOP: weighed_alike(spectrum, hop),
         "divided by a constant": istft_by(weight=lambda w: torch.full_like(w, 0.5)),
         "the padding kept": Edit("[:, side : length - side]", ""),
         "the padding at the end kept": Edit("side : length - side", "side:"),
@@ -603,6 +766,8 @@ FAKES = {
         "a phase of its own": lambda magnitude, phase, *, iterations=32, momentum=0.99, hop=HOP: griffin_lim_by()(
             magnitude, torch.rand_like(phase), iterations=iterations, momentum=momentum, hop=hop
         ),
+        "0 / 0 in silence": griffin_lim_by(unit=lambda step: step / step.abs()),
+        "no momentum of 0": Edit("momentum * (rebuilt", "(momentum or 0.99) * (rebuilt"),
         "momentum ignored": griffin_lim_by(lambda consistent, before, momentum: consistent),
         "momentum the wrong way": griffin_lim_by(lambda c, before, momentum: c - momentum * (c - before)),
         "magnitude not put back": griffin_lim_by(replace=False),
@@ -616,6 +781,11 @@ FAKES = {
     "monotonic_alignment": {
         "equal division": equal_durations,
         "the best symbol of each frame": counted_best_symbols,
+        "greedy, from the start": greedy_alignment,
+        "greedy, from the end": lambda scores, symbols, frames: greedy_from_the_end(scores, symbols, frames),
+        "−10⁴ for −∞": Edit("-torch.inf", "-1e4"),
+        "−10⁹ for −∞": Edit("-torch.inf", "-1e9"),
+        "probabilities": Edit("torch.maximum(before, best) + scores", "torch.logaddexp(before, best) + scores"),
         "symbols may be skipped": Edit("stepped.append(before > best)", "stepped.append(before > best + 1)"),
         "padding visited": Edit("inside = t < frames", "inside = t < T * torch.ones_like(frames)"),
         "the last symbol of the batch": Edit("symbol = symbols - 1", "symbol = torch.full_like(symbols, L - 1)"),
@@ -638,6 +808,9 @@ FAKES = {
         ),
         "the states of the first item": lambda states, durations, frames: gathered_regulator(
             states, durations[:1].expand_as(durations), frames
+        ),
+        "heard at least once": lambda states, durations, frames: interleaved_regulator(
+            states, torch.where(durations.sum(1, keepdim=True) > 0, durations, 1), frames
         ),
         "squeezed to frames": lambda states, durations, frames: interleaved_regulator(states, durations.clamp(min=1), frames),
     },
@@ -669,6 +842,11 @@ FAKES = {
         "fractions": Edit(".long()", ""),
         "a speed of 0 accepted": Edit("not speed > 0", "speed < 0"),
         "NaN accepted": Edit("not speed > 0", "speed <= 0"),
+        "padding multiplied away": Edit(
+            "torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0)", "(log_durations.exp() / speed).round().clamp(min=1) * mask"
+        ),
+        "no longer than the course's clips": Edit(".clamp(min=1)", ".clamp(1, 64)"),
+        "a speed below a half refused": Edit("not speed > 0", "not speed > 0.01"),
         "log(d + 1) undone": Edit("log_durations.exp()", "log_durations.expm1()"),
     },
 }  # fmt: skip
@@ -689,10 +867,8 @@ VARIANTS = {
         "a maximum": log_mel_by(
             lambda filters, spectrum, floor: torch.maximum(filters @ spectrum.abs(), filters.new_tensor(floor)).log()
         ),
-        "a square root": log_mel_by(
-            lambda filters, spectrum, floor: (
-                torch.log2((filters @ (spectrum * spectrum.conj()).real.sqrt()).clamp(min=floor)) * math.log(2)
-            )
+        "a logarithm to base 2": log_mel_by(
+            lambda filters, spectrum, floor: torch.log2((filters @ torch.view_as_real(spectrum).norm(dim=-1)).clamp(min=floor)) * math.log(2)
         ),
     },
     "istft": {

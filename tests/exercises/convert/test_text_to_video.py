@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from course.testing import Edit, assert_close, assert_equal, assert_true, raises, weight_gradients
+from course.testing import Draw, Edit, assert_close, assert_equal, assert_true, raises, weight_gradients
 from reference_impl.data import digits_in_motion as motion
 
 NULL = [motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)
@@ -67,6 +67,22 @@ def test_level_zero_leaves_the_picture_and_the_largest_is_reached(impl, draw):
 
 
 @pytest.mark.stub("augment")
+@pytest.mark.parametrize("largest", [0, 1, 200])
+def test_numbers_at_the_bounds_of_a_level(impl, largest):
+    below = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)).item()
+    uniforms = torch.tensor([0.0, below, 0.5, 1 / (largest + 1) - 1e-6, 1 / (largest + 1) + 1e-6]).clamp(max=below)
+    schedule = torch.linspace(1, 0, 202)  # longer than the largest level asks for
+    images, noise = torch.full((5, 1, 1, 2), 0.75), torch.tensor([3.0, -1.0]).expand(5, 1, 1, 2)
+    expected = [math.floor(u * (largest + 1)) for u in uniforms.tolist()]
+    noisy, levels = impl.augment(images, uniforms, noise, schedule, largest)
+    hint = "S + 1 levels, each of the same share of [0, 1): cut off, do not round; S = 0 leaves a single one"
+    assert_equal(levels, torch.tensor(expected), what="the levels", hint=hint)
+    assert_close(
+        noisy, spoiled(images, expected, noise, schedule), what="the noisy pictures", hint="ᾱ_s = schedule[s], ends included"
+    )
+
+
+@pytest.mark.stub("augment")
 def test_gradient_reaches_the_picture(impl, draw):
     B, T = draw.batch(2), draw.size(3, 9)
     images, uniforms, schedule = draw.uniform(B, 1, 2, 3), draw.uniform(B), falling_schedule(draw, T)
@@ -101,6 +117,14 @@ def test_ends_of_the_range_are_half_a_turn_apart(impl, draw):
     assert_close(
         ends[:, K:], torch.tensor(cosines), tolerance=3e-5, what="the cosines at both ends", hint="s / S runs from 0 to 1"
     )
+
+
+@pytest.mark.stub("level_embedding")
+def test_a_batch_need_not_show_the_largest_level(impl):
+    for levels, largest in (([0, 50], 200), ([7], 7), ([0], 1), ([3, 3], 12)):
+        rows = [[f(2**k * math.pi * s / largest) for f in (math.sin, math.cos) for k in range(3)] for s in levels]
+        hint = "S is `largest`, whatever levels a batch holds"
+        assert_close(impl.level_embedding(torch.tensor(levels), largest, 3), torch.tensor(rows), tolerance=3e-5, hint=hint)
 
 
 # --- augmented_loss ----------------------------------------------------------------------------------------------------
@@ -212,6 +236,22 @@ def test_sampling_goes_from_noise_to_the_level_and_no_further(impl, draw, stop):
 
 
 @pytest.mark.stub("sample_until")
+@pytest.mark.parametrize(("stop", "steps"), [(0, 2), (1, 1), (4, 1)])
+def test_levels_halfway_and_a_single_step(impl, stop, steps):
+    draw, T = Draw(steps), 5  # asked once: the network is what takes time here
+    model = impl.UNet(impl.PictureConfig(channels=8, width=8))
+    model.double()
+    model.load_state_dict(draw.like(model.state_dict()))
+    model.eval()
+    tokens, noise, schedule = captions(draw, 1), draw.normal(1, 1, 24, 24), falling_schedule(draw, T)
+    times = [round(T + (stop - T) * i / steps) for i in range(steps + 1)]  # Python rounds a half as torch does: to the even one
+    with torch.no_grad():
+        expected = sampled(model.reference, tokens, noise, schedule, times, 2.0)
+    hint = "`round` takes 2.5 to 2; one step is enough; T − 1 is a level to stop at"
+    assert_close(impl.sample_until(model, tokens, noise, schedule, stop, steps, 2.0), expected, tolerance=1e-7, hint=hint)
+
+
+@pytest.mark.stub("sample_until")
 @pytest.mark.parametrize("stop", ["negative", "the noise itself", "beyond"])
 def test_level_to_stop_at_must_lie_below_the_noise(impl, draw, stop):
     T = draw.integer(4, 9)
@@ -265,6 +305,20 @@ def test_half_of_the_frames_is_no_majority(impl, draw):
     assert_figures(impl.clip_accuracy(found, labels), expected, "half of the frames right is not MORE than half")
 
 
+@pytest.mark.stub("clip_accuracy")
+def test_the_commonest_class_is_no_majority(impl):
+    found = torch.tensor([[3, 3, 3, 1, 2, 4, 5, 6], [1, 2, 3, 3, 3, 3, 3, 7], [8] * 8, [9, 0, 0, 0, 0, 9, 9, 9]])
+    labels = torch.tensor([3, 3, 8, 9])
+    expected = {"frame": 20 / 32, "worst_frame": 0.5, "majority": 0.5, "clip": 0.25}
+    hint = "a video is right by majority if more than half of its frames are, not if its commonest class is"
+    assert_figures(impl.clip_accuracy(found, labels), expected, hint)
+    for found, share in (([[4]], 1.0), ([[5]], 0.0)):
+        expected = dict.fromkeys(expected, share)
+        assert_figures(
+            impl.clip_accuracy(torch.tensor(found), torch.tensor([4])), expected, "one video of one frame is right or wrong"
+        )
+
+
 # --- error_budget ------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +341,17 @@ def test_a_second_stage_that_changes_nothing_adds_and_mends_nothing(impl, draw):
     first = torch.cat([draw.uniform(draw.size() * 3) < 0.5, torch.tensor([True, False])])
     expected = {"inherited": 1 - first.double().mean().item(), "added": 0.0, "mended": 0.0}
     assert_figures(impl.error_budget(first, first.clone()), expected, "the same items are wrong before and after: all inherited")
+
+
+@pytest.mark.stub("error_budget")
+def test_what_is_added_and_what_is_mended_do_not_cancel(impl):
+    first, both = torch.tensor([True, False, True, True, True]), torch.tensor([False, True, True, True, True])
+    expected = {"inherited": 0.0, "added": 0.2, "mended": 0.2}
+    assert_figures(impl.error_budget(first, both), expected, "count items one by one: the same accuracy may hide both")
+    for right, wrong in (([True], 0.0), ([False], 1.0)):
+        expected = {"inherited": wrong, "added": 0.0, "mended": 0.0}
+        hint = "a share of all items, also where none is wrong"
+        assert_figures(impl.error_budget(torch.tensor(right), torch.tensor(right)), expected, hint)
 
 
 # --- warping_error -----------------------------------------------------------------------------------------------------
@@ -336,6 +401,18 @@ def test_true_motion_explains_a_sliding_picture(impl, draw):
     error = impl.warping_error(videos, flow)
     hint = "what moves as the flow says has no error; pixels that come from outside do not count"
     assert_close(error, torch.zeros(B, dtype=torch.float64), tolerance=1e-12, hint=hint)
+
+
+@pytest.mark.stub("warping_error")
+def test_a_motion_that_ends_on_the_border_counts(impl):
+    videos = (
+        torch.tensor([[[[1.0, 0.0, 4.0]]], [[[0.0, 0.0, 2.0]]]], dtype=torch.float64).view(1, 2, 1, 1, 3).repeat(3, 1, 1, 1, 1)
+    )
+    flow = torch.zeros(3, 2, 1, 3, dtype=torch.float64)
+    flow[0, 0], flow[1, 0], flow[2, 0] = torch.tensor([2.0, 1.0, 0.5]), -1.0, torch.tensor([5.0, -1.5, 0.0])
+    expected = torch.tensor([(1 + 4) / 2, (0 + 16) / 2, 4.0], dtype=torch.float64)
+    hint = "a point on the centre of an outermost pixel is in the picture, one beyond is not; divide by the pixels that count"
+    assert_close(impl.warping_error(videos, flow), expected, tolerance=1e-7, hint=hint)
 
 
 @pytest.mark.stub("warping_error")
@@ -400,6 +477,29 @@ def test_every_level_of_the_list_is_looked_at(impl, draw, best):
 
 
 @pytest.mark.stub("choose_level")
+def test_ties_bounds_and_any_order(impl):
+    for levels, accuracies, count, level, hint in (
+        ([100, 0, 50], [0.7, 0.7, 0.7], 100, 0, "of equal accuracies the smallest level, wherever it stands"),
+        (
+            [50, 100, 20],
+            [0.5, 0.75, 0.25],
+            3,
+            50,
+            "0.75 − √(0.75 · 0.25 / 3) is 0.5: the bar itself is no more than one error below",
+        ),
+        ([9, 3], [0.5, 0.25], 4, 3, "½ − √(¼ / 4) is ¼: the bar itself is no more than one error below"),
+        ([9, 3], [0.5, 0.2499], 4, 9, "0.2499 lies below the bar of ¼"),
+        ([30, 7, 8], [0.0, 0.0, 0.0], 10, 7, "where all fail, all are as good"),
+        ([30, 7, 8], [1.0, 0.999999, 1.0], 10, 8, "at an accuracy of 1 the standard error is 0"),
+        ([4, 2], [0.5, 0.5], 1, 2, "a count of one is a count, too"),
+        ([2**24 + 3, 2**24 + 1], [0.5, 0.5], 9, 2**24 + 1, "a level is a whole number, and may be a large one: no float32"),
+        ([300, 20, 100], [0.9, 0.1, 0.9], 1000, 100, "levels are numbers: 20 is smaller than 100, but its accuracy is too low"),
+    ):
+        what = f"the level among {levels} with accuracies {accuracies}, n = {count}"
+        assert_equal(impl.choose_level(levels, accuracies, count), level, what=what, hint=hint)
+
+
+@pytest.mark.stub("choose_level")
 @pytest.mark.parametrize("case", ["no levels", "one accuracy too few", "one too many"])
 def test_levels_and_accuracies_belong_together(impl, case):
     levels, accuracies = {"no levels": ([], []), "one accuracy too few": ([0, 9], [0.5]), "one too many": ([0], [0.5, 0.6])}[case]
@@ -435,6 +535,8 @@ FAKES = {
         "the largest level never": Edit("largest + 1", "largest"),
         "never clean": Edit("(uniforms * (largest + 1)).long()", "1 + (uniforms * largest).long()"),
         "rounded": Edit("(uniforms * (largest + 1)).long()", "(uniforms * largest).round().long()"),
+        "a share of the whole schedule": Edit("(uniforms * (largest + 1)).long()", "(uniforms * len(schedule)).long().clamp(max=largest)"),
+        "at least one level of noise": Edit("(uniforms * (largest + 1)).long()", "(uniforms * (max(largest, 1) + 1)).long()"),
         "ink left in [0, 1]": Edit("2 * images - 1", "images"),
         "always the largest": Edit("schedule[levels]", "schedule[torch.full_like(levels, largest)]"),
         "noise of its own": Edit("noise), levels", "torch.randn_like(noise)), levels"),
@@ -448,6 +550,7 @@ FAKES = {
         "without π": Edit("math.pi / largest", "1 / largest"),
         "a whole turn": Edit("math.pi / largest", "2 * math.pi / largest"),
         "not divided by the largest": Edit("math.pi / largest", "math.pi"),
+        "the largest of the batch": Edit("math.pi / largest", "math.pi / levels.max().clamp(min=1)"),
         "divided by a level too many": Edit("math.pi / largest", "math.pi / (largest + 1)"),
     },
     "VideoNet.augmented_loss": {
@@ -473,6 +576,9 @@ FAKES = {
         "always finished": Edit("torch.linspace(T, stop,", "torch.linspace(T, 0,"),
         "one step too many": one_step_too_many,
         "steps for levels": steps_for_levels,
+        "a half rounded up": Edit(".round().long()", ".add(0.5).floor().long()"),
+        "at least two steps": Edit("steps + 1)", "max(steps, 2) + 1)"),
+        "the last level before the noise refused": Edit("0 <= stop < T", "0 <= stop < T - 1"),
         "levels cut off": Edit(".round().long()", ".long()"),
         "asked at the level it goes to": Edit("guided_velocity(model, x, t, tokens, guidance)", "guided_velocity(model, x, torch.full_like(t, then), tokens, guidance)"),
         "without guidance": Edit("guided_velocity(model, x, t, tokens, guidance)", "model(x, t, tokens)"),
@@ -486,6 +592,9 @@ FAKES = {
     },
     "clip_accuracy": {
         "half is a majority": Edit("2 * count > T", "2 * count >= T"),
+        "the commonest class": lambda found, labels: (
+            counted(found, labels) | {"majority": (found.mode(dim=1).values == labels).double().mean().item()}
+        ),
         "any frame is enough": Edit("count == T", "count > 0"),
         "the best frame": Edit(".sum(dim=0).min()", ".sum(dim=0).max()"),
         "the worst video": counted_by_videos,
@@ -510,6 +619,13 @@ FAKES = {
             "mended": max(0.0, (both.float().mean() - first.float().mean()).item()),
         },
         "counts": Edit("(~first & ~both).sum().item() / N", "(~first & ~both).sum().item()"),
+        "what cancels left out": lambda first, both: (
+            lambda added, mended, N: {
+                "inherited": ((~first & ~both).sum().item() + min(added, mended) * (added == mended)) / N,
+                "added": added * (added != mended) / N,
+                "mended": mended * (added != mended) / N,
+            }
+        )((first & ~both).sum().item(), (~first & both).sum().item(), len(first)),
     },
     "warping_error": {
         "without a motion": Edit("x, y = (base_grid(flow) + flow)", "warped = videos[:, 1:]\n    errors = (videos[:, :-1] - warped).square().mean(dim=(1, 2))\n    x, y = (base_grid(flow) + flow)"),
@@ -522,6 +638,10 @@ FAKES = {
         "a root": Edit("return torch.where(inside, errors, 0).flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)", "return (torch.where(inside, errors, 0).flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)).sqrt()"),
         "only the first pair": Edit("(videos[:, :-1] - warped)", "(videos[:, :1] - warped[:, :1])"),
         "axes exchanged": Edit("flow[:, None].expand", "flow.flip(1)[:, None].expand"),
+        "the last centre left out": Edit("(x <= W - 1)", "(x < W - 1)"),
+        "the first centre left out": Edit("(x >= 0)", "(x > 0)"),
+        "up to the outer edge": Edit("(x >= 0) & (x <= W - 1)", "(x >= -0.5) & (x <= W - 0.5)"),
+        "zero for nothing": Edit("/ inside.flatten(1).sum(dim=1)", "/ inside.flatten(1).sum(dim=1).clamp(min=1)"),
         "the borders closed": Edit("(x >= 0) & (x <= W - 1)", "(x > 0.5) & (x < W - 1.5)"),
         "nothing": lambda videos, flow: torch.zeros(len(videos), dtype=videos.dtype),
     },
@@ -539,6 +659,19 @@ FAKES = {
             "next(level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar)",
         ),
         "strictly above the bar": Edit("accuracy >= bar", "accuracy > bar"),
+        "strictly above, or the best": Edit("accuracy >= bar", "accuracy > bar or accuracy == best"),
+        "an error of n − 1": Edit("(1 - best) / count)", "(1 - best) / max(1, count - 1))"),
+        "levels in float32": Edit(
+            "return min(level for level,", "return min(int(torch.tensor(float(level))) for level,"
+        ),
+        "sorted as words": Edit("return min(level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar)", "return min((level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar), key=str)"),
+        "the first of equal ones": Edit(
+            "return min(level for level, accuracy in zip(levels, accuracies, strict=True) if accuracy >= bar)",
+            "pairs = list(zip(levels, accuracies, strict=True))\n"
+            "    if min(accuracies) == best:\n"
+            "        return pairs[0][0]\n"
+            "    return min(level for level, accuracy in pairs if accuracy >= bar)",
+        ),
     },
 }  # fmt: skip
 

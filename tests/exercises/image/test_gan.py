@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course.testing import Edit, assert_close, assert_equal, assert_true, raises
+from course.testing import Edit, assert_close, assert_equal, assert_true, raises, unchanged
 
 CLASSES = 10
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "_u", "_v")
@@ -16,7 +16,10 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "_u", "_v")
 
 @pytest.mark.stub("discriminator_loss")
 def test_hinge_of_every_score(impl, draw):
-    real, fake = draw.normal(draw.batch(2), scale=2), draw.normal(draw.batch(2), scale=2)
+    B = draw.batch(2)
+    real, fake = draw.normal(B, scale=2), draw.normal(B + draw.size(), scale=2)
+    if draw.choice((False, True)):  # more real than fake, or the other way round
+        real, fake = fake, real
     on_real = sum(max(0.0, 1.0 - score) for score in real.tolist()) / len(real)
     on_fake = sum(max(0.0, 1.0 + score) for score in fake.tolist()) / len(fake)
     hint = "max(0, 1 − score) for real, max(0, 1 + score) for fake; each averaged over its own batch, then added"
@@ -47,9 +50,23 @@ def test_only_scores_within_the_margin_have_a_gradient(impl, draw):
     assert_close(by_fake, (fake > -1).double() / len(fake), what="the gradient of the fake scores", hint=hint)
 
 
+@pytest.mark.stub("discriminator_loss")
+def test_scores_far_from_the_margin_cost_their_whole_distance(impl):
+    real, fake = torch.tensor([-2e4, 3e4]), torch.tensor([5e4, -1e4, 0.0])
+    expected = torch.tensor(20001 / 2 + 50002 / 3)
+    assert_close(
+        impl.discriminator_loss(real, fake), expected, hint="a hinge is straight: no score is clamped, squashed or rounded"
+    )
+    by_real, by_fake = impl.vjp("discriminator_loss", real, fake, wrt=(0, 1))
+    hint = "its slope is the same however wrong a score is, and 0 beyond the margin"
+    assert_close(by_real, torch.tensor([-1 / 2, 0.0]), what="the gradient of the real scores", hint=hint)
+    assert_close(by_fake, torch.tensor([1 / 3, 0.0, 1 / 3]), what="the gradient of the fake scores", hint=hint)
+
+
 @pytest.mark.stub("generator_loss")
 def test_generator_wants_high_scores(impl, draw):
     scores = draw.normal(draw.batch(2), scale=3)
+    scores[0] = draw.choice((-1, 1)) * draw.number(20, 90)  # beyond any margin
     expected = torch.tensor(-sum(scores.tolist()) / len(scores), dtype=torch.float64)
     assert_close(impl.generator_loss(scores), expected, hint="minus the mean score: no margin, no logarithm")
 
@@ -145,6 +162,27 @@ def test_a_frozen_average_moves_too(impl, draw):
     expected = {name: decay * old[name] + (1 - decay) * new[name] if is_weight(name) else new[name] for name in old}
     hint = "an average is not trained, so its weights may have requires_grad switched off: they move all the same"
     assert_states(averaged.state_dict(), expected, "the frozen average", hint)
+    impl.ema_update(model, averaged, decay)  # and now towards weights that are frozen
+    expected = {name: decay * new[name] + (1 - decay) * expected[name] if is_weight(name) else new[name] for name in new}
+    hint = "a weight of the model may be frozen, too, and is followed all the same"
+    assert_states(model.state_dict(), expected, "the average of a frozen model", hint)
+
+
+@pytest.mark.stub("ema_update")
+def test_buffers_that_are_not_saved_and_weights_with_two_names(impl, draw):
+    config, decay = impl.Config(latent=2, channels=1), draw.number(0.1, 0.9)
+    (averaged, old), (model, new) = (player(impl, draw, "Generator", config) for _ in range(2))
+    unsaved = [draw.normal(3), draw.normal(3)]
+    for module, buffer in zip((averaged, model), unsaved, strict=True):
+        module.register_buffer("unsaved", buffer, False)  # not persistent: a state_dict does not show it
+        module.add_module("again", module.get_submodule("input"))  # tied, as a read-out is to its embedding
+    impl.ema_update(averaged, model, decay)
+    hint = "`.buffers()` has them all, a state_dict only those that are saved"
+    assert_equal(averaged.get_buffer("unsaved"), unsaved[1], what="a buffer that is not saved", hint=hint)
+    expected = decay * old["input.weight"] + (1 - decay) * new["input.weight"]
+    actual = averaged.get_submodule("input").state_dict()["weight"]
+    hint = "a tied weight is one weight, and moves once: `.parameters()` counts it once, a state_dict under each of its names"
+    assert_close(actual, expected, tolerance=1e-6, what="a weight with two names", hint=hint)
 
 
 @pytest.mark.stub("ema_update")
@@ -267,6 +305,17 @@ def test_noise_of_another_shape_is_refused(impl, draw, slip):
         model(noise, draw.integers(CLASSES, (count,)))
 
 
+@pytest.mark.stub("Generator.forward")
+def test_noise_that_would_fit_by_broadcasting_is_refused(impl):
+    model = impl.Generator(impl.Config(latent=3, channels=1))
+    shapes = [((1, 3), 5), ((4, 3), 1), ((3,), 1), ((3,), 3), ((3, 2), 2), ((6, 1), 2), ((2, 1), 2), ((1, 2, 3), 2), ((0, 3), 1)]
+    with unchanged(model, hint="check before anything runs: batch norm moves its statistics in each call"):
+        for shape, count in shapes:
+            hint = f"{shape} is not (B, config.latent) = {(count, 3)}: compare the whole shape, expand and reshape nothing"
+            with raises(ValueError, hint=hint):
+                model(torch.zeros(shape), torch.zeros(count, dtype=torch.int64))
+
+
 def scored_by(state, images, labels, training):
     """The discriminator written out; in training mode it moves the power iterations in `state` one step on."""
 
@@ -361,7 +410,7 @@ def assert_loss(actual, expected, what, hint):
 def test_each_player_makes_one_step(impl, draw):
     """The discriminator makes one step and no more, then the generator one against the new discriminator."""
     game = Game(impl, draw)
-    batch = game.batch(draw.size())
+    batch = game.batch(draw.batch())
     game.play(batch)
     game.expect(batch)
     hint = "one step on real images against fakes of `discriminator_noise`, both with their labels; the generator's half-step moves nothing here"
@@ -530,6 +579,18 @@ def share(averaged, model, decay):
         old.data = new.data
 
 
+def ema_once_for_each_name(averaged, model, decay):
+    """In place, name by name: a weight that two names share moves twice."""
+    if not 0 <= decay <= 1:
+        raise ValueError("decay")
+    weights = {name for name, _ in averaged.named_parameters(remove_duplicate=False)}
+    new = model.state_dict()
+    for name, old in averaged.state_dict().items():
+        old.copy_(decay * old + (1 - decay) * new[name] if name in weights else new[name])
+    for old, new in zip(averaged.buffers(), model.buffers(), strict=True):
+        old.copy_(new)
+
+
 STEP = """
 def train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, images, labels, discriminator_noise,
                generator_noise, precision="float32"):
@@ -615,6 +676,10 @@ FAKES = {
         "relativistic": lambda real, fake: F.relu(1 - (real - fake.mean())).mean() + F.relu(1 + (fake - real.mean())).mean(),
         "the real ones left out": lambda real, fake: F.relu(1 + fake).mean() + 1,
         "the fakes detached": lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake.detach()).mean(),
+        "scores clamped": lambda real, fake: F.relu(1 - real.clamp(-100, 100)).mean() + F.relu(1 + fake.clamp(-100, 100)).mean(),
+        "weighed by the size of the batch": lambda real, fake: (
+            torch.cat([F.relu(1 - real), F.relu(1 + fake)]).sum() / min(len(real), len(fake))
+        ),
     },
     "generator_loss": {
         "the sign turned": lambda fake: fake.mean(),
@@ -625,6 +690,8 @@ FAKES = {
         "cross-entropy, saturating": lambda fake: -F.softplus(fake).mean(),
         "cut off from its input": lambda fake: -fake.mean().detach(),
         "of the first fake only": lambda fake: -fake[0],
+        "clamped": lambda fake: -fake.clamp(-15, 15).mean(),
+        "squashed": lambda fake: -(10 * torch.tanh(fake / 10)).mean(),
         "per item": lambda fake: -fake,
     },
     "ema_update": {
@@ -652,6 +719,11 @@ FAKES = {
         ),
         "frozen weights left out": Edit("old.lerp_(new, 1 - decay)", "old.requires_grad and old.lerp_(new, 1 - decay)"),
         "a gradient recorded": Edit("with torch.no_grad():", "with torch.enable_grad():"),
+        "frozen weights of the model left out": Edit(
+            "old.lerp_(new, 1 - decay)", "new.requires_grad and old.lerp_(new, 1 - decay)"
+        ),
+        "only what is saved": lambda averaged, model, decay: ema_by_state(averaged, model, decay),
+        "once for each name": ema_once_for_each_name,
     },
     "Generator.forward": {
         "blank": lambda self, noise, labels: torch.zeros(len(noise), 1, 8, 8, dtype=noise.dtype),
@@ -670,6 +742,27 @@ FAKES = {
         "only the width checked": Edit("noise.shape != (B, D)", "noise.shape[1] != D"),
         "only the length checked": Edit("noise.shape != (B, D)", "len(noise) != B"),
         "nothing checked": Edit("if noise.shape != (B, D):", "if False:"),
+        "one noise for all accepted": Edit(
+            "if noise.shape != (B, D):",
+            "noise = noise.expand(B, -1) if noise.shape == (1, D) else noise\n        if noise.shape != (B, D):",
+        ),
+        "a single noise without its axis accepted": Edit(
+            "if noise.shape != (B, D):",
+            "noise = noise[None] if noise.shape == (D,) else noise\n        if noise.shape != (B, D):",
+        ),
+        "one label for all accepted": Edit(
+            "if noise.shape != (B, D):",
+            "labels = labels.expand(len(noise)) if B == 1 else labels\n        if noise.shape[1:] != (D,) or len(noise) != len(labels):",
+        ),
+        "as many numbers are enough": Edit(
+            "if noise.shape != (B, D):",
+            "noise = noise.reshape(B, -1) if noise.numel() == B * D else noise\n        if noise.shape != (B, D):",
+        ),
+        "checked too late": lambda self, noise, labels: (
+            self.body(torch.ones(2, self.input.out_features // 4, 2, 2, dtype=noise.dtype)) is None or refuse()
+            if noise.shape != (len(labels), self.config.latent)
+            else forward_by_columns(self, noise, labels)
+        ),
         "always in evaluation mode": Edit("onehot = ", "self.eval()\n        onehot = "),
     },
     "train_step": {
@@ -763,9 +856,19 @@ def ema_by_name(averaged, model, decay):
 def ema_by_state(averaged, model, decay):
     if not 0.0 <= decay <= 1.0:
         raise ValueError("decay")
-    weights, new = {name for name, _ in averaged.named_parameters()}, model.state_dict()
+    weights, new = {name for name, _ in averaged.named_parameters(remove_duplicate=False)}, model.state_dict()
     old = averaged.state_dict()
     averaged.load_state_dict({k: decay * old[k] + (1 - decay) * new[k] if k in weights else new[k] for k in old})
+
+
+def ema_in_one_vector(averaged, model, decay):
+    if not decay >= 0 or not decay <= 1:
+        raise ValueError("decay")
+    old, new = (torch.nn.utils.parameters_to_vector(module.parameters()).detach() for module in (averaged, model))
+    torch.nn.utils.vector_to_parameters(torch.lerp(new, old, decay), averaged.parameters())
+    for name, buffer in averaged.named_buffers():
+        with torch.no_grad():
+            buffer.copy_(model.get_buffer(name))
 
 
 def ema_by_library(averaged, model, decay):
@@ -900,7 +1003,7 @@ VARIANTS = {
     },
     "ema_update": {
         "by name": ema_by_name,
-        "by state_dict": ema_by_state,
+        "all into one vector": ema_in_one_vector,
         "the library's average": ema_by_library,
         "all at once": ema_at_once,
     },

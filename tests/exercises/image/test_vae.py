@@ -39,6 +39,27 @@ def test_follows_the_dtype_and_the_noise_it_is_given(impl, draw):
     assert_close(result, mu, hint="with a vanishing variance the sample is the mean; draw no noise of your own")
 
 
+@pytest.mark.stub("reparameterize")
+def test_any_log_variance_gives_its_own_deviation(impl):
+    noise = torch.tensor([[1.0, -2.0, 0.5]])
+    for dtype, level in (
+        (torch.float32, -110),
+        (torch.float32, 100),
+        (torch.float64, -60),
+        (torch.float64, 60),
+        (torch.float64, 1000),
+    ):
+        x, zeros = noise.to(dtype), torch.zeros(1, 3, dtype=dtype)
+        logvar, expected = torch.full_like(zeros, level), x * math.exp(level / 2)
+        what, hint = (
+            f"the sample at a log σ² of {level}",
+            "clamp nothing, and take exp(logvar / 2) at once: exp(logvar) is gone long before its root",
+        )
+        assert_close(impl.reparameterize(zeros, logvar, x), expected, what=what, hint=hint, hint_for="values NaN")
+        slope = impl.vjp("reparameterize", zeros, logvar, x, wrt=1, cotangent=torch.ones_like(x))
+        assert_close(slope, expected / 2, what=f"the gradient of a logvar of {level}", hint=hint, hint_for="values NaN")
+
+
 @pytest.mark.stub("kl_divergence")
 def test_equals_the_kl_of_torch_distributions(impl, draw):
     B, D = draw.batch(), draw.size()
@@ -67,10 +88,38 @@ def test_kl_gradient(impl, draw):
     assert_close(by_logvar, expected, what="the gradient of logvar", hint="d KL / d log σ² = (σ² − 1) / 2")
 
 
+@pytest.mark.stub("kl_divergence")
+def test_many_and_extreme_log_variances(impl):
+    hint = "sum logarithms, never take the logarithm of a product, and clamp nothing: log σ² is `logvar` as it is"
+    for dtype, level, D in ((torch.float32, 80, 2), (torch.float64, 600, 2), (torch.float64, 7, 256)):
+        logvar = torch.tensor([[-float(level)] * D, [level / 2] * D], dtype=dtype)
+        mu = torch.tensor([[1000.0], [-2.0]], dtype=dtype).expand(2, D)
+        expected = torch.tensor([sum(0.5 * (m * m + math.exp(v) - v - 1) for m, v in zip(*row, strict=True))
+                                 for row in zip(mu.tolist(), logvar.tolist(), strict=True)], dtype=torch.float64)  # fmt: skip
+        for i in range(2):
+            what = f"the KL of {D} latents with a log σ² of {logvar[i, 0]:g}"
+            actual = impl.kl_divergence(mu[i : i + 1], logvar[i : i + 1])
+            assert_close(actual, expected[i : i + 1].to(dtype), what=what, hint=hint, hint_for="values NaN")
+            slope = impl.vjp("kl_divergence", mu[i : i + 1], logvar[i : i + 1], wrt=1, cotangent=torch.ones(1, dtype=dtype))
+            hint_of_slope = "d KL / d log σ² = (σ² − 1) / 2, however small or large σ² is"
+            assert_close(
+                slope,
+                (logvar[i : i + 1].exp() - 1) / 2,
+                what=f"the gradient of {what}",
+                hint=hint_of_slope,
+                hint_for="values NaN",
+            )
+
+
 @pytest.mark.stub("reconstruction_nll")
-@pytest.mark.parametrize("pixels", ["flat", "image"])
+@pytest.mark.parametrize("pixels", ["flat", "image", "video"])
 def test_equals_the_binomial_of_torch_distributions(impl, draw, pixels):
-    shape = (draw.size(), *([draw.size()] if pixels == "flat" else [1, *draw.sizes(2, 2, 5)]))
+    axes = {
+        "flat": lambda: [draw.size()],
+        "image": lambda: [1, *draw.sizes(2, 2, 5)],
+        "video": lambda: [2, 1, *draw.sizes(2, 2, 4)],
+    }
+    shape = (draw.batch(), *axes[pixels]())
     logits, counts = draw.normal(*shape, scale=3), draw.integers(LEVELS + 1, shape).double()
     expected = -Binomial(LEVELS, logits=logits).log_prob(counts).flatten(1).sum(1)
     hint = "k of n = 16 cells inked: the binomial coefficient, k log p and (n − k) log(1 − p), summed over all pixels of an item"
@@ -88,13 +137,16 @@ def test_probabilities_of_all_counts_sum_to_one(impl, draw):
 
 
 @pytest.mark.stub("reconstruction_nll")
-def test_survives_certain_logits(impl, draw):
-    logits = torch.tensor([[200.0, -200.0, 150.0]])
-    counts = torch.tensor([[16.0, 0.0, 9.0]])
+def test_survives_certain_logits(impl):
+    logits = torch.tensor([[200.0, -200.0, 150.0], [-300.0, 200.0, -90.0]])
+    counts = torch.tensor([[16.0, 0.0, 9.0], [3.0, 5.0, 0.0]])
     result = impl.reconstruction_nll(logits, counts)
     assert_finite(result, hint="log(sigmoid(x)) is log(0) for large −x: use F.logsigmoid")
     expected = -Binomial(LEVELS, logits=logits.double()).log_prob(counts.double()).sum(1).float()
     assert_close(result, expected, hint="clamping the probability changes the loss: use F.logsigmoid")
+    slope = impl.vjp("reconstruction_nll", logits, counts, wrt=0, cotangent=torch.ones(2))
+    hint = "d / d logit = n·p − k is a finite number for any logit: no 0 · ∞ on the way back, and nothing clamped"
+    assert_close(slope, LEVELS * torch.sigmoid(logits) - counts, what="the gradient", hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("reconstruction_nll")
@@ -132,6 +184,17 @@ def test_elbo_gradient(impl, draw):
     assert_close(by_logvar, expected, what="the gradient of logvar", hint=hint)
 
 
+@pytest.mark.stub("elbo")
+def test_elbo_survives_certain_logits_and_vanishing_variances(impl):
+    logits, counts = torch.tensor([[200.0, -200.0], [-150.0, 90.0]]), torch.tensor([[16.0, 0.0], [2.0, 16.0]])
+    mu, logvar = torch.tensor([[0.5, -1.0], [0.0, 2.0]]), torch.tensor([[-80.0, 0.0], [5.0, -60.0]])
+    kl = 0.5 * (mu.double().square() + logvar.double().exp() - logvar.double() - 1).sum(1)
+    for beta in (1, 2.5):
+        expected = Binomial(LEVELS, logits=logits.double()).log_prob(counts.double()).sum(1) - beta * kl
+        hint = "call reconstruction_nll and kl_divergence: both are finite where a probability or a variance is not"
+        assert_close(impl.elbo(logits, counts, mu, logvar, beta), expected.float(), hint=hint, hint_for="values NaN")
+
+
 def reference_decoder(state, z, labels):
     """The decoder written out: logits (B, 1, 8, 8)."""
     x = torch.cat([z, torch.eye(10, dtype=z.dtype)[labels]], dim=1)
@@ -156,6 +219,15 @@ def test_decode_feeds_latent_and_class_to_the_decoder(impl, draw):
     z, labels = draw.normal(B, D, dtype=torch.float32), draw.integers(10, (B,))
     hint = "the latent comes first, then the one-hot class; return logits, without a sigmoid"
     assert_close(model.decode(z, labels), reference_decoder(state, z, labels), tolerance=1e-4, hint=hint)
+
+
+@pytest.mark.stub("VAE.decode")
+def test_labels_need_not_show_all_classes(impl, draw):
+    model, state = model_with_random_weights(impl, draw, 2)
+    z = draw.normal(2, 2, dtype=torch.float32)
+    for labels in (torch.tensor([0, 0]), torch.tensor([4, 2])):
+        hint = "there are ten classes, whichever of them a batch holds"
+        assert_close(model.decode(z, labels), reference_decoder(state, z, labels), tolerance=1e-4, hint=hint)
 
 
 @pytest.mark.stub("VAE.decode")
@@ -232,6 +304,18 @@ def nll_of_sigmoid(logits, counts):
     return -(choose + counts * torch.log(p) + (16 - counts) * torch.log(1 - p)).flatten(1).sum(1)
 
 
+def nll_terms(logits, counts):
+    """Of each pixel, by logarithms of probabilities that may be 0: that of a certain logit has no number for a slope."""
+    p = torch.sigmoid(logits)
+    choose = math.lgamma(17) - torch.lgamma(counts + 1) - torch.lgamma(17 - counts)
+    return -(choose + counts * torch.log(p) + (16 - counts) * torch.log(1 - p))
+
+
+def stable_terms(logits, counts):
+    choose = math.lgamma(17) - torch.lgamma(counts + 1) - torch.lgamma(17 - counts)
+    return -(choose + counts * F.logsigmoid(logits) + (16 - counts) * F.logsigmoid(-logits))
+
+
 def slerp(self, start, end, labels, steps):
     cosine = F.cosine_similarity(start, end, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)[:, None]
     angle, images = torch.arccos(cosine), []
@@ -250,6 +334,9 @@ FAKES = {
         "σ detached": lambda mu, logvar, noise: mu + (0.5 * logvar).exp().detach() * noise,
         "noise subtracted": lambda mu, logvar, noise: mu - (0.5 * logvar).exp() * noise,
         "sampled without a gradient": lambda mu, logvar, noise: (mu + (0.5 * logvar).exp() * noise).detach(),
+        "the root of a variance that is gone": lambda mu, logvar, noise: mu + logvar.exp().sqrt() * noise,
+        "the log-variance clamped": lambda mu, logvar, noise: mu + (0.5 * logvar.clamp(-50, 50)).exp() * noise,
+        "a variance kept from 0": lambda mu, logvar, noise: mu + ((0.5 * logvar).exp() + 1e-12) * noise,
     },
     "kl_divergence": {
         "averaged over the latent": mean_kl,
@@ -262,11 +349,34 @@ FAKES = {
         "the sign turned": lambda mu, logvar: -0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(1),
         "logvar taken for log σ": lambda mu, logvar: 0.5 * (mu.square() + (2 * logvar).exp() - 2 * logvar - 1).sum(1),
         "zeros": lambda mu, logvar: torch.zeros_like(mu[:, 0]),
+        "the logarithm of a product": lambda mu, logvar: (
+            0.5 * ((mu.square() + logvar.exp() - 1).sum(1) - logvar.exp().prod(1).log())
+        ),
+        "the log-variance clamped": lambda mu, logvar: (
+            0.5 * (mu.square() + logvar.clamp(-30, 30).exp() - logvar.clamp(-30, 30) - 1).sum(1)
+        ),
+        "a logarithm that is kept from −∞": lambda mu, logvar: (
+            0.5 * (mu.square() + logvar.exp() - (logvar.exp() + 1e-30).log() - 1).sum(1)
+        ),
         "of the wrong direction": lambda mu, logvar: 0.5 * ((mu.square() + 1) / logvar.exp() + logvar - 1).sum(1),
     },
     "reconstruction_nll": {
         "log of a sigmoid": nll_of_sigmoid,
         "clamped": lambda logits, counts: nll_of_sigmoid(logits.clamp(-10, 10), counts),
+        "right forwards, NaN backwards": lambda logits, counts: (
+            torch.where(logits.abs() < 30, nll_terms(logits, counts), stable_terms(logits, counts)).flatten(1).sum(1)
+        ),
+        "n of the largest count": lambda logits, counts: (
+            (
+                F.binary_cross_entropy_with_logits(logits, counts / counts.max(), reduction="none") * counts.max()
+                - torch.lgamma(counts.max() + 1)
+                + torch.lgamma(counts + 1)
+                + torch.lgamma(counts.max() - counts + 1)
+            )
+            .flatten(1)
+            .sum(1)
+        ),
+        "pictures alone": Edit(".flatten(1).sum(dim=1)", ".flatten(1, 3 if counts.ndim > 3 else 1).sum(dim=1)"),
         "without the coefficient": Edit("log_choose + counts", "counts"),
         "blank cells forgotten": Edit(" + (n - counts) * F.logsigmoid(-logits)", ""),
         "averaged over pixels": Edit(".sum(dim=1)", ".mean(dim=1)"),
@@ -290,6 +400,10 @@ FAKES = {
             .expand(len(mu) + 1)[1:]
             + 0 * mu.sum(1)
         ),
+        "parts of its own, by way of probabilities": lambda logits, counts, mu, logvar, beta=1.0: (
+            -nll_of_sigmoid(logits, counts) - beta * looped_kl(mu, logvar)
+        ),
+        "only a beta of at most 1 weighs": Edit("beta * ", "min(beta, 1.0) * "),
         "the KL per pixel": Edit("kl_divergence(mu, logvar)", "kl_divergence(mu, logvar) / counts[0].numel()"),
         "beta on the reconstruction": Edit(
             "-reconstruction_nll(logits, counts) - beta *", "-beta * reconstruction_nll(logits, counts) -"
@@ -301,6 +415,9 @@ FAKES = {
         "a sigmoid too many": Edit("return self.decoder(hidden)", "return torch.sigmoid(self.decoder(hidden))"),
         "the latent detached": Edit("[z, onehot]", "[z.detach(), onehot]"),
         "a hard-coded width": Edit("(-1, 2, 2)", "(128, 2, 2)"),
+        "classes counted in the batch": Edit(
+            "F.one_hot(labels, digits.CLASSES)", "F.pad(F.one_hot(labels), (9 - int(labels.max()), 0))"
+        ),
         "space before channels": Edit(".unflatten(1, (-1, 2, 2))", ".unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)"),
     },
     "VAE.interpolate": {
@@ -365,7 +482,7 @@ def interpolate_at_once(self, start, end, labels, steps):
 VARIANTS = {
     "reparameterize": {
         "the root of the covariance": sample_by_covariance,
-        "a square root": lambda mu, logvar, noise: noise * logvar.exp().sqrt() + mu,
+        "a power of e": lambda mu, logvar, noise: noise * math.e ** (logvar / 2) + mu,
         "addcmul": lambda mu, logvar, noise: torch.addcmul(mu, (logvar / 2).exp(), noise),
     },
     "kl_divergence": {

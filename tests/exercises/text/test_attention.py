@@ -122,7 +122,7 @@ def test_weights_agree_with_torch_on_any_shape(impl, draw, axes):
 
 
 @pytest.mark.stub("attention_weights")
-@pytest.mark.parametrize("shape", ["T S", "B H T S", "1 1 T S", "B 1 1 S", "B 1 T S"])
+@pytest.mark.parametrize("shape", ["T S", "B H T S", "1 1 T S", "B 1 1 S", "B 1 T S", "H T 1", "1 S"])
 def test_masked_weights_agree_with_torch(impl, draw, shape):
     B, H, D, (T, S) = draw.batch(), draw.size(), draw.size(), draw.sizes(2)
     q, k = draw.normal(B, H, T, D), draw.normal(B, H, S, D)
@@ -143,10 +143,10 @@ def test_a_row_without_any_key_is_zero(impl, draw):
 
 @pytest.mark.stub("attention_weights")
 @pytest.mark.parametrize("masked", [False, True])
-def test_survives_scores_of_ten_thousand(impl, draw, masked):
+def test_survives_scores_of_ten_billion(impl, draw, masked):
     S = draw.size(3)
-    order = draw.permutation(S)  # key s has a score of order[s] · 10⁴ with the first query, and of minus that with the second
-    q, k = torch.tensor([[1e4], [-1e4], [1e4]]), order[:, None].float()
+    order = draw.permutation(S)  # key s has a score of order[s] · 10¹⁰ with the first query, and of minus that with the second
+    q, k = torch.tensor([[1e10], [-1e10], [1e10]]), order[:, None].float()
     best = [S - 1, 0, S - 1]
     mask = torch.ones(3, S, dtype=torch.bool)
     if masked:  # the best key of the first two queries, and every key of the third
@@ -154,9 +154,21 @@ def test_survives_scores_of_ten_thousand(impl, draw, masked):
         best = [S - 2, 1, -1]
     expected = torch.stack([(order == rank).float() for rank in best])
     result = impl.attention_weights(q, k, mask) if masked else impl.attention_weights(q, k)
-    assert_finite(result, hint="exp(10⁴) is infinite: let torch.softmax subtract the maximum")
-    hint = "a masked score must lie below every real one (−10⁴ does not), and must do so before the softmax"
+    assert_finite(result, hint="exp(10¹⁰) is infinite: let torch.softmax subtract the maximum")
+    hint = "a masked score must lie below every real one (neither −10⁴ nor −10⁹ does), and must do so before the softmax"
     assert_close(result, expected, hint=hint)
+
+
+@pytest.mark.stub("attention_weights")
+def test_rows_far_apart_are_normalised_each_by_itself(impl):
+    q, k = torch.tensor([[[5e3], [-5e3], [0.0]], [[1.0], [9e3], [-2.0]]]), torch.tensor([[[1.0], [1.001]], [[0.5], [0.4]]])
+    expected = weights(q.double(), k.double()).float()
+    hint = "every row has its own maximum to subtract: with one for all, a low row vanishes"
+    assert_close(impl.attention_weights(q, k), expected, tolerance=1e-3, hint=hint, hint_for="values NaN")
+    g = torch.tensor([1.0, -1.0]).expand(2, 3, 2)
+    slope = impl.vjp("attention_weights", q, k, torch.tensor([[False, False], [True, True], [True, False]]), wrt=0, cotangent=g)
+    hint = "a row that is closed, or holds a single key, has no slope; no NaN may come back from it"
+    assert_equal(slope[:, ::2], torch.zeros(2, 2, 1), what="the gradient of rows without a choice", hint=hint)
 
 
 @pytest.mark.stub("attention_weights")
@@ -233,6 +245,22 @@ def test_gradient_of_attention(impl, draw, masked):
     for name, mine, truth in zip("qkv", actual, expected, strict=True):
         hint = "the gradient flows through the weights and through the values, and is zero for a row that is masked out"
         assert_close(mine, truth, hint=hint, what=f"the gradient of {name}")
+
+
+@pytest.mark.stub("scaled_dot_product_attention")
+def test_attention_survives_large_scores_and_closed_rows(impl):
+    q, k, v = (
+        torch.tensor([[1e10], [-1e10], [1e10]]),
+        torch.tensor([[0.0], [1.0], [2.0]]),
+        torch.tensor([[1.0, 5.0], [2.0, 7.0], [4.0, 8.0]]),
+    )
+    mask = torch.tensor([[True, True, False], [False, True, True], [False, False, False]])
+    expected = torch.tensor([[2.0, 7.0], [2.0, 7.0], [0.0, 0.0]])
+    hint = "use attention_weights: a closed key loses against any score, and a query that is closed reads zeros"
+    assert_close(impl.scaled_dot_product_attention(q, k, v, mask), expected, hint=hint, hint_for="values NaN")
+    slopes = impl.vjp("scaled_dot_product_attention", q, k, v, mask, wrt=(0, 1, 2), cotangent=torch.ones(3, 2))
+    for name, slope in zip("qkv", slopes, strict=True):
+        assert_finite(slope, what=f"the gradient of {name}", hint="no NaN may come back from a row that is closed")
 
 
 # --- positions ---------------------------------------------------------------------------------------------------------
@@ -393,6 +421,21 @@ def test_a_full_cache_refuses_more(impl, draw, excess):
         impl.KVCache(T + 1).append(all_k, all_v)
 
 
+@pytest.mark.stub("KVCache.append")
+def test_a_refused_append_leaves_the_cache_as_it_was(impl, draw):
+    B, H, D, T = draw.batch(), draw.size(), draw.size(), draw.size(2)
+    (k, v), (more_k, more_v), (last_k, last_v) = pieces(draw, B, H, D, [T, 3, 2])
+    cache, fresh = impl.KVCache(T + 2), impl.KVCache(T + 2)
+    cache.append(k, v)
+    for full, (new_k, new_v) in ((cache, (more_k, more_v)), (fresh, (torch.cat([k, more_k], 2), torch.cat([v, more_v], 2)))):
+        with raises(ValueError, hint=f"the cache holds {T + 2} positions, and would get {T + 3}"):
+            full.append(new_k, new_v)
+    hint = "check before anything moves: neither `length` nor what is stored may know of an append that was refused"
+    for full, expected in ((cache, (torch.cat([k, last_k], 2), torch.cat([v, last_v], 2))), (fresh, (last_k, last_v))):
+        for name, mine, truth in zip(("keys", "values"), full.append(last_k, last_v), expected, strict=True):
+            assert_equal(mine, truth, what=f"the {name} of an append that fits, after one that did not", hint=hint)
+
+
 # --- multi-head attention ----------------------------------------------------------------------------------------------
 
 
@@ -551,6 +594,32 @@ def renormalised_weights(q, k, mask=None):
     return w / w.sum(-1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
 
 
+def weights_by_one_maximum(q, k, mask=None):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    allowed = torch.ones((), dtype=torch.bool) if mask is None else mask
+    scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    e = (scores - scores.amax().detach()).exp() * allowed
+    return e / e.sum(-1, keepdim=True).clamp_min(torch.finfo(e.dtype).tiny)
+
+
+def selected_weights(q, k, mask=None):
+    """Right for a mask of the scores' own shape alone."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is None:
+        return scores.softmax(-1)
+    scores[~mask] = torch.finfo(scores.dtype).min
+    return scores.softmax(-1) * mask.any(-1, keepdim=True)
+
+
+def stored_as_far_as_it_goes(self, k, v):
+    """Raises when it is too late: what fits is stored, and counted."""
+    for t in range(k.shape[2]):
+        if self.length == self.capacity:
+            raise ValueError("full")
+        joined_append(self, k[:, :, t : t + 1], v[:, :, t : t + 1])
+    return self.keys, self.values
+
+
 def additive_mask_weights(q, k, mask=None):
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
@@ -660,6 +729,9 @@ FAKES = {
         "aligned to the first keys": Edit("diagonal=S - T", "diagonal=0"),
         "without itself": Edit("S - T)", "S - T - 1)"),
         "one key of the future": Edit("S - T)", "S - T + 1)"),
+        "square, whatever the number of keys": lambda T, S, *, device=None: (
+            compared_causal_mask(T, S, device=device) if T in (1, S) else compared_causal_mask(S, S, device=device)[:T]
+        ),
         "the future, not the past": Edit(".tril(diagonal=S - T)", ".triu(diagonal=S - T)"),
         "True where hidden": Edit(".tril(diagonal=S - T)", ".triu(diagonal=S - T + 1)"),
         "everything": Edit(".tril(diagonal=S - T)", ""),
@@ -680,6 +752,9 @@ FAKES = {
         "too long accepted": Edit(" and lengths.max() <= S", ""),
         "length 0 refused": Edit("lengths.min() >= 0", "lengths.min() > 0"),
         "length S refused": Edit("lengths.max() <= S", "lengths.max() < S"),
+        "only the first and the last looked at": Edit(
+            "not (lengths.min() >= 0 and lengths.max() <= S)", "not (0 <= lengths[0] <= S and 0 <= lengths[-1] <= S)"
+        ),
         "clamped, not refused": lambda lengths, S: (torch.arange(S) < lengths.clamp(0, S)[:, None])[:, None, None],
     },
     "attention_weights": {
@@ -695,6 +770,11 @@ FAKES = {
         "masked with zero": weights_by(fill=0.0),
         "masked with −10⁴": weights_by(fill=-1e4),
         "masked with −10⁹, too low for float16": weights_by(fill=-1e9),
+        "masked with −10⁹, but for half precision": lambda q, k, mask=None: weights_by(fill=-1e9 if q.itemsize > 2 else -6e4)(
+            q, k, mask
+        ),
+        "one maximum for all rows": weights_by_one_maximum,
+        "a mask that is selected by, not broadcast": selected_weights,
         "NaN in empty rows": lambda q, k, mask=None: weights_by(fill=-math.inf)(q, k, mask),
         "NaN wiped off the forward pass only": additive_mask_weights,
         "empty rows look at everything": Edit(" * mask.any(dim=-1, keepdim=True)", ""),
@@ -721,6 +801,8 @@ FAKES = {
             F.one_hot(weights(q, k, mask).argmax(-1), k.shape[-2]).to(v.dtype) @ v + 0 * q.sum() + 0 * k.sum()
         ),
         "NaN in empty rows": lambda q, k, v, mask=None: weights_by(fill=-math.inf)(q, k, mask) @ v,
+        "NaN wiped off the forward pass only": lambda q, k, v, mask=None: additive_mask_weights(q, k, mask) @ v,
+        "masked with −10⁹": lambda q, k, v, mask=None: weights_by(fill=-1e9)(q, k, mask) @ v,
         "True taken for hidden": lambda q, k, v, mask=None: attend(q, k, v, None if mask is None else ~mask),
         "the weights detached": lambda q, k, v, mask=None: weights(q, k, mask).detach() @ v,
         "the values detached": lambda q, k, v, mask=None: weights(q, k, mask) @ v.detach(),
@@ -777,6 +859,8 @@ FAKES = {
         "one memory for all caches": shared_memory(),
         "room in float32": Edit("self.capacity, k.shape[-1])", "self.capacity, k.shape[-1], dtype=torch.float32)"),
         "room taken anew every time": Edit("if start == 0:", "if True:"),
+        "counted before it is checked": Edit("if end > self.capacity:", "self.length = end\n        if end > self.capacity:"),
+        "stored as far as there is room": lambda self, k, v: stored_as_far_as_it_goes(self, k, v),
     },
     "MultiHeadAttention.forward": {
         "no attention": lambda self, x, mask=None, cache=None: self.out(self.qkv(x).chunk(3, -1)[2]),

@@ -76,6 +76,20 @@ def test_loss_survives_large_logits(impl, draw):
 
 
 @pytest.mark.stub("language_model_loss")
+def test_loss_of_symbols_that_are_certain_or_impossible(impl):
+    logits = torch.tensor([[[1e4, -1e4, 0.0], [0.0, -INF, 1.0]], [[-INF, 2.0, -INF], [-1e4, 0.0, 1e4]]])
+    targets = torch.tensor([[0, 2], [1, 0]])
+    last = math.log1p(math.exp(-1))  # of two symbols, the third being impossible
+    result = impl.language_model_loss(logits, targets)
+    hint = "choose the target's log-probability (gather), do not multiply by one-hot rows: 0 · ∞ is no number"
+    assert_close(result, torch.tensor((0 + last + 0 + 2e4) / 4), hint=hint, hint_for="values NaN")
+    slope = impl.vjp("language_model_loss", logits, targets, wrt=0)
+    hint = "(softmax − one-hot) / number of targets, also where a probability is 0 or 1"
+    expected = (logits.softmax(-1) - F.one_hot(targets, 3)) / 4
+    assert_close(slope, expected, what="the gradient", hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("language_model_loss")
 def test_loss_gradient_is_softmax_minus_one_hot(impl, draw):
     B, T, V = draw.batch(2), draw.size(), draw.size(2)
     logits, targets = draw.normal(B, T, V), some_ignored(draw, B, T, V, -100)
@@ -86,10 +100,16 @@ def test_loss_gradient_is_softmax_minus_one_hot(impl, draw):
 
 
 @pytest.mark.stub("language_model_loss")
-@pytest.mark.parametrize("targets", ["one time step", "a step too few", "another batch", "no batch"])
+@pytest.mark.parametrize(
+    "targets",
+    ["one time step", "a step too few", "another batch", "no batch", "axes exchanged", "one long row", "an axis too many"],
+)
 def test_loss_refuses_targets_of_another_shape(impl, draw, targets):
-    B, T, V = draw.size(2), draw.size(3), draw.size(2)
-    shape = {"one time step": (B, 1), "a step too few": (B, T - 1), "another batch": (1, T), "no batch": (T,)}[targets]
+    V, (B, T) = draw.size(2), draw.sizes(2, 3, 8)
+    shape = {
+        "one time step": (B, 1), "a step too few": (B, T - 1), "another batch": (1, T), "no batch": (T,),
+        "axes exchanged": (T, B), "one long row": (B * T,), "an axis too many": (B, T, 1),
+    }[targets]  # fmt: skip
     with raises(ValueError, hint="compare all axes of the logits but the last with the shape of the targets; no broadcasting"):
         impl.language_model_loss(draw.normal(B, T, V), draw.integers(V, shape))
 
@@ -168,12 +188,16 @@ def test_gradient_flows_through_both_branches_and_past_them(impl, draw):
     block, state, _, context, C, heads = random_block(impl, draw)
     x = draw.normal(draw.size(), draw.integer(2, context), C, dtype=torch.float32)
     g = draw.normal(*x.shape, dtype=torch.float32)
-    exact = {name: value.double() for name, value in state.items()}
+    leaves = {"x": x.double()} | {name: value.double() for name, value in state.items()}
     with torch.enable_grad():
-        leaf = x.double().requires_grad_()
-        (expected,) = torch.autograd.grad((own_block(exact, leaf, heads) * g).sum(), leaf)
-    hint = "nothing is detached, and x is not changed in place"
-    assert_close(block.vjp(x, wrt=0, cotangent=g), expected.float(), tolerance=1e-3, what="the gradient", hint=hint)
+        leaves = {name: value.requires_grad_() for name, value in leaves.items()}
+        total = (own_block(leaves, leaves["x"], heads) * g).sum()
+        expected = dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+    actual = {"x": block.vjp(x, wrt=0, cotangent=g), **block.vjp(x, wrt="parameters", cotangent=g)}
+    hint = "nothing is detached, neither x nor a weight, and x is not changed in place"
+    for name, value in expected.items():
+        if name != "attention.qkv.bias":  # a third of it, that of the keys, has a gradient of 0 but for rounding
+            assert_close(actual[name], value.float(), tolerance=1e-3, what=f"the gradient of {name}", hint=hint)
 
 
 # --- apply_repetition_penalty ------------------------------------------------------------------------------------------
@@ -203,6 +227,20 @@ def test_positive_zero_and_negative_logits(impl):
     expected = torch.tensor([[1.0, 0.0, -4.0, 0.25, -1.0, 7.0]])
     hint = "dividing a negative logit would make its token likelier: multiply it"
     assert_close(impl.apply_repetition_penalty(logits, ids, 2.0), expected, hint=hint)
+
+
+@pytest.mark.stub("apply_repetition_penalty")
+def test_large_logits_and_a_text_that_has_not_begun(impl):
+    logits = torch.tensor([[1e4, -1e4, 300.0, -0.001], [-3e4, 2.0, 1e-4, 5.0]])
+    none = torch.zeros(2, 0, dtype=torch.int64)
+    assert_equal(
+        impl.apply_repetition_penalty(logits, none, 3.0), logits, hint="no token has been seen: every logit stays as it is"
+    )
+    expected = torch.tensor([[5e3, -2e4, 300.0, -0.001], [-3e4, 2.0, 5e-5, 2.5]])
+    actual = impl.apply_repetition_penalty(logits, torch.tensor([[0, 1], [3, 2]]), 2)
+    assert_close(
+        actual / expected, torch.ones(2, 4), what="each logit over what it should be", hint="no clamp, softmax or logarithm"
+    )
 
 
 @pytest.mark.stub("apply_repetition_penalty")
@@ -330,6 +368,30 @@ def test_tokens_tied_with_the_last_one_kept_stay(impl, draw, by):
 
 
 @pytest.mark.stub("top_k_top_p_filter")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_mass_of_exactly_p_is_enough(impl, dtype):
+    half = math.log(0.5)
+    logits = torch.tensor([[half, 0.0, half], [0.0, half, half], [half, half, 0.0]], dtype=dtype)  # ¼ and ½: no rounding
+    expected = logits.masked_fill(logits < 0, -INF)
+    hint = "of ½, ¼, ¼ the first has a probability of at least ½ by itself: one token more is not the smallest set"
+    assert_equal(impl.top_k_top_p_filter(logits, top_p=0.5), expected, hint=hint)
+    hint = "half of the mass is not enough for a p above ½, and tied tokens stay together"
+    assert_equal(impl.top_k_top_p_filter(logits, top_p=0.5 + 1e-6), logits, what="the result of a p just above ½", hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
+def test_what_is_closed_already_stays_closed(impl):
+    logits = torch.tensor([[-INF, 3.0, -INF, 1.0, -INF], [2.0, 1.0, 0.0, -1.0, -2.0], [-INF, -INF, -INF, -INF, 9e3]])
+    hint = "fewer tokens than k may be left, and -inf is no number to reckon with"
+    expected = logits.clone()
+    expected[1, 3:] = -INF
+    assert_equal(impl.top_k_top_p_filter(logits, top_k=3), expected, what="the result of k = 3", hint=hint)
+    hint = "-inf has no probability, and a token that has all of it is enough for any p"
+    expected = torch.tensor([[-INF, 3.0, -INF, 1.0, -INF], [2.0, 1.0, 0.0, -INF, -INF], [-INF, -INF, -INF, -INF, 9e3]])
+    assert_equal(impl.top_k_top_p_filter(logits, 4, 0.9), expected, what="the result of k = 4 and p = 0.9", hint=hint)
+
+
+@pytest.mark.stub("top_k_top_p_filter")
 def test_a_tiny_p_keeps_the_likeliest_token(impl, draw):
     B, V = draw.batch(), draw.size()
     logits = draw.normal(B, V, dtype=torch.float32)
@@ -378,7 +440,18 @@ def test_the_logits_of_the_caller_stay_as_they_are(impl, draw, arguments):
 
 @pytest.mark.stub("top_k_top_p_filter")
 @pytest.mark.parametrize(
-    "arguments", [{"top_k": 0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": -0.1}, {"top_p": 1 + 1e-12}, {"top_p": 1.5}]
+    "arguments",
+    [
+        {"top_k": 0},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": -0.1},
+        {"top_p": 1 + 1e-12},
+        {"top_p": 1.5},
+        {"top_k": 2, "top_p": 0},
+        {"top_k": 9, "top_p": 1.1},
+        {"top_k": 0, "top_p": 0.5},
+    ],
 )
 def test_k_and_p_out_of_range_are_refused(impl, draw, arguments):
     with raises(ValueError, hint="k is at least 1, and p lies above 0 and not above 1; None, not 0, switches a filter off"):
@@ -450,6 +523,15 @@ def test_impossible_tokens_are_never_drawn(impl, draw, number):
     if number != "0":
         hint = "sums of float32 end at 0.9999999 or 1.0000001: the last token that has a probability must catch the rest"
     assert_equal(impl.sample(logits, torch.full((B,), u)), expected, hint=hint)
+
+
+@pytest.mark.stub("sample")
+def test_one_token_and_certain_tokens(impl):
+    result = impl.sample(torch.tensor([[-7.0], [2e4]]), torch.tensor([0.0, 0.999]))
+    assert_equal(result, torch.tensor([0, 0]), what="the tokens of a vocabulary of one", hint="there is only token 0 to draw")
+    logits = torch.tensor([[-2e4, 1e4, 0.0], [1e4, -INF, -1e4], [-3e4, -2e4, -1e4], [-1e4, -1e4, -INF]])
+    hint = "logits of any size have a softmax: subtract the largest of the row, or let torch do it"
+    assert_equal(impl.sample(logits, torch.tensor([0.999, 0.999, 0.0, 0.5])), torch.tensor([1, 0, 2, 1]), hint=hint)
 
 
 @pytest.mark.stub("sample")
@@ -540,6 +622,24 @@ def test_temperature_zero_takes_the_likeliest(impl, draw):
     actual = impl.generate(model, ids, N, temperature=0.0, uniforms=uniforms)
     hint = "argmax of the logits after the last token; append it, and ask again. The prompt is part of the result"
     assert_equal(actual, expected, hint=hint)
+
+
+@pytest.mark.stub("generate")
+def test_what_leaves_no_choice_is_the_likeliest(impl, draw):
+    row = (draw.permutation(6) / 64).tolist()  # so near to each other that only a very low temperature tells them apart
+    model, ids, best = constant_gpt(impl, draw, row, 3), draw.integers(6, (3, 2)), row.index(max(row))
+    expected = torch.cat([ids, torch.full((3, 4), best)], dim=1)
+    for options in ({"temperature": 0.0}, {"temperature": 0}, {"temperature": 1e-6}, {"top_k": 1}, {"top_p": 1e-9}):
+        hint = "a temperature that goes to 0, the one likeliest token, and a p that goes to 0 all come to argmax"
+        what = f"the result of {', '.join(f'{name} = {value:g}' for name, value in options.items())}"
+        assert_equal(impl.generate(model, ids, 4, **options), expected, what=what, hint=hint)
+    for options in ({"top_k": 6}, {"top_k": 99}, {"top_p": 1.0}, {"repetition_penalty": 1}, {"temperature": 1}):
+        uniforms = torch.full((3, 1), BELOW_ONE if options.get("top_p") else 0.5, dtype=torch.float64)
+        alike = impl.generate(model, ids, 1, uniforms=uniforms)
+        what = f"the result of {', '.join(f'{name} = {value:g}' for name, value in options.items())}"
+        assert_equal(
+            impl.generate(model, ids, 1, uniforms=uniforms, **options), alike, what=what, hint="this option changes nothing"
+        )
 
 
 @pytest.mark.stub("generate")
@@ -698,6 +798,10 @@ def checked_loss(logits, targets, ignore_index=-100):
     if tuple(logits.shape[:2]) != tuple(targets.shape):
         raise ValueError("shapes differ")
     return own_loss(logits, targets, ignore_index)
+
+
+def no_loss():
+    raise ValueError("shapes differ")
 
 
 def shifted_loss(logits, targets, ignore_index=-100):
@@ -1042,6 +1146,18 @@ FAKES = {
         "in bits": Edit("/ kept.sum()", "/ kept.sum() / math.log(2)"),
         "a log-likelihood, not its negative": Edit("return (nll", "return -(nll"),
         "any shape accepted": Edit("logits.shape[:-1] != targets.shape", "False"),
+        "as many targets are enough": lambda logits, targets, ignore_index=-100: (
+            own_loss(logits, targets, ignore_index) if logits[..., 0].numel() == targets.numel() else no_loss()
+        ),
+        "one-hot rows": lambda logits, targets, ignore_index=-100: (
+            checked_loss(logits, targets, ignore_index) * 0
+            - (logits.log_softmax(-1) * F.one_hot(targets.where(targets != ignore_index, 0), logits.shape[-1]))
+            .sum(-1)[targets != ignore_index]
+            .mean()
+        ),
+        "log-probabilities kept from −∞": lambda logits, targets, ignore_index=-100: checked_loss(
+            logits.log_softmax(-1).clamp(min=-1e4), targets, ignore_index
+        ),
         "detached": Edit("logits.gather", "logits.detach().gather"),
         "labels smoothed": lambda logits, targets, ignore_index=-100: (
             0.9 * checked_loss(logits, targets, ignore_index)
@@ -1063,6 +1179,15 @@ FAKES = {
         "the cache ignored": Edit("cache=cache", "cache=None"),
         "the cache fed twice": attends_twice,
         "the residual detached": Edit("x = x + self", "x = x.detach() + self"),
+        "the gains detached": Edit(
+            "self.mlp(self.norm2(x))",
+            "self.mlp(F.layer_norm(x, x.shape[-1:], self.norm2.weight.detach(), self.norm2.bias.detach()))",
+        ),
+        "the last map frozen": Edit(
+            "return x + self.mlp(self.norm2(x))",
+            "hidden = self.mlp[1](self.mlp[0](self.norm2(x)))\n"
+            "        return x + F.linear(hidden, self.mlp[2].weight.detach(), self.mlp[2].bias)",
+        ),
         "the identity": lambda self, x, cache=None: x,
         "network before attention": lambda self, x, cache=None: (
             (y := x + self.mlp(self.norm2(x))) + self.attention(self.norm1(y), cache=cache)
@@ -1078,6 +1203,13 @@ FAKES = {
         "subtracted": penalty_subtracted,
         "on log-probabilities": penalty_on_log_probabilities,
         "any penalty accepted": Edit("penalty <= 0", "False"),
+        "text demanded": Edit("penalty <= 0", "penalty <= 0 or ids.shape[1] == 0"),
+        "logits clamped": Edit("torch.where(seen, penalised, logits)", "torch.where(seen, penalised, logits).clamp(-1e3, 1e3)"),
+        "by way of probabilities": lambda logits, ids, penalty: (
+            penalty_by_gather(logits.double().log_softmax(-1) + logits.double().logsumexp(-1, keepdim=True), ids, penalty)
+            .to(logits.dtype)
+            .clamp(min=-1e4)
+        ),
         "no encouragement accepted": Edit("penalty <= 0", "penalty < 1"),
         "nothing done": lambda logits, ids, penalty: logits,
     },
@@ -1095,6 +1227,9 @@ FAKES = {
             "p.cumsum(dim=-1) - p < top_p", "(p.cumsum(dim=-1) < top_p) | (p >= p[:, :1])"
         ),
         "one token after the crossing one": Edit("p.cumsum(dim=-1) - p <", "p.cumsum(dim=-1) - p - p.roll(1, -1) <"),
+        "one token more where the sum is exactly p": Edit("p.cumsum(dim=-1) - p < top_p", "p.cumsum(dim=-1) - p <= top_p"),
+        "p checked only where there is no k": Edit("if not 0 < top_p <= 1:", "if top_k is None and not 0 < top_p <= 1:"),
+        "closed logits reopened": lambda logits, top_k=None, top_p=None: filter_by_scatter(logits.clamp(min=-1e9), top_k, top_p),
         "p of the unfiltered distribution": filter_both_on_the_original,
         "p before k": filter_p_first,
         "p of single probabilities": filter_by_single_probability,
@@ -1123,6 +1258,10 @@ FAKES = {
         "the first token where none exceeds": lambda logits, uniforms: (
             (logits.softmax(-1).cumsum(-1) > uniforms[:, None]).int().argmax(-1)
         ),
+        "exponentials without the maximum": lambda logits, uniforms: sample_by_counting(
+            (logits.exp() / logits.exp().sum(-1, keepdim=True)).log(), uniforms
+        ),
+        "at least two tokens": lambda logits, uniforms: sample_by_counting(logits, uniforms) + (logits.shape[1] == 1),
         "nothing against rounding": lambda logits, uniforms: (logits.softmax(-1).cumsum(-1) <= uniforms[:, None]).sum(-1),
         "clamped to a token that may be impossible": lambda logits, uniforms: (
             (logits.softmax(-1).cumsum(-1) <= uniforms[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
@@ -1133,6 +1272,9 @@ FAKES = {
         "times the temperature": Edit("logits / temperature", "logits * temperature"),
         "always greedy": Edit("temperature == 0", "temperature >= 0"),
         "never greedy": Edit("temperature == 0", "False"),
+        "no temperature below a tenth": Edit("logits / temperature", "logits / max(temperature, 0.1)"),
+        "greedy only as a float": Edit("temperature == 0", "temperature == 0 and isinstance(temperature, float)"),
+        "numbers demanded for a greedy choice": Edit("    if uniforms is None:", "    if uniforms is None and temperature > 0:"),
         "top_k ignored": Edit("top_k, top_p)", "None, top_p)"),
         "top_p ignored": Edit("top_k, top_p)", "top_k)"),
         "no penalty": Edit(PENALTY, "logits = logits[:, -1].float()"),
@@ -1219,9 +1361,6 @@ EQUIVALENT = {
         "comparison: logits > 0 -> logits >= 0": "a logit of 0 stays 0, divided or multiplied",
     },
     "top_k_top_p_filter": {
-        "comparison: p.cumsum(dim=-1) - p < top_p -> p.cumsum(dim=-1) - p <= top_p": (
-            "they differ only where the mass before a token equals p to the last bit, and there rounding decides"
-        ),
         "constant: p >= 0 -> p >= -1": "a probability is never negative: both keep all",
     },
     "generate": {
