@@ -278,16 +278,15 @@ def test_any_two_classes_are_enough(impl):
 
 
 @pytest.mark.stub("mismatch")
-def test_every_other_class_comes_up_equally_often(impl, draw):
-    B, rounds = 4, 300
-    classes = torch.tensor([0, 0, 1, 2])
-    counts = torch.zeros(B, B)
-    for _ in range(rounds):
-        counts[torch.arange(B), impl.mismatch(classes, draw.uniform(B, B, dtype=torch.float32))] += 1
-    expected = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]).float()
-    expected = expected / expected.sum(1, keepdim=True)
-    worst = (counts / rounds - expected).abs().max().item()
-    assert_between(worst, 0, 0.15, what="the largest deviation from equal shares", hint="one of the others, none favoured")
+def test_every_other_item_comes_up_equally_often(impl, draw):
+    classes = torch.tensor([0] * 20 + [1] * 10 + [2] * 10)[draw.permutation(40)]
+    counts = torch.zeros(3, 3)
+    for _ in range(10):
+        partners = classes[impl.mismatch(classes, draw.uniform(40, 40, dtype=torch.float32))]
+        counts.index_put_((classes, partners), torch.ones(40), accumulate=True)
+    expected = torch.tensor([[0, 1 / 2, 1 / 2], [2 / 3, 0, 1 / 3], [2 / 3, 1 / 3, 0]])
+    worst = (counts / counts.sum(1, keepdim=True) - expected).abs().max().item()
+    assert_between(worst, 0, 0.25, what="the largest deviation from equal shares", hint="one of the others, none favoured")
 
 
 @pytest.mark.stub("mismatch")
@@ -376,11 +375,11 @@ def test_near_the_ends_of_the_range(impl):
     for rest, step in (
         (1e-4, 10**5),
         (1e-3, 3),
-        (1e-6, 10**7),
-        (1e-9, 10**9),
+        (1e-6, 5000),
+        (1e-9, 1000),
         (1e-9, 1),
         (1 - 1e-9, 2),
-        (0.5, 10**9),
+        (0.5, 5000),
         (1.0, 1),
         (0.0, 1),
     ):
