@@ -228,7 +228,8 @@ class ImageToSpeech(nn.Module):
     def sample(
         self, images: Float[Tensor, "B 1 24 24"], noise: Float[Tensor, "B D"], temperature: float = 1.0
     ) -> Float[Tensor, "B M T"]:
-        """A log-mel for each image, with z drawn from the prior at a temperature, by the given noise; the posterior has no part in it."""
+        """A log-mel for each image, with z drawn from the prior at a temperature, by the given noise; the posterior has no part
+        in it. In the mode that the model is in."""
         condition = self.image_encoder(images)
         mu, logvar = self.prior(condition)
         return self.decode(reparameterize(mu, logvar, noise, temperature), condition)

@@ -165,7 +165,8 @@ def prefix_beam_search(log_probs: Float[Tensor, "T K"], width: int = 8) -> list[
 def word_error_rate(heard: Sequence[str], said: Sequence[str]) -> float:
     """Words to substitute, insert or delete to get from what was heard to what was said, over the words said: 0 is right.
 
-    The least such number of each pair of texts (Levenshtein), summed over all; it may exceed 1. Words are set apart by spaces.
+    The least such number of each pair of texts (Levenshtein), summed over all; it may exceed 1. Words are set apart by spaces, and equal
+    only in every letter, its case as well.
     Raises ValueError if the two lists differ in length, or nothing was said.
     """
     words = sum(len(text.split()) for text in said)

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from course.testing import Edit, assert_close, assert_finite, raises
+from course.testing import Edit, assert_close, assert_finite, assert_true, raises
 
 T = 64  # frames of a log-mel
 
@@ -42,6 +42,21 @@ def test_a_temperature_below_zero_is_refused(impl, draw, temperature):
     x = draw.normal(3, draw.size(), 2)
     with raises(ValueError, hint="a negative temperature is a mistake, and NaN too: `not temperature >= 0` catches both"):
         impl.reparameterize(x[0], x[1], x[2], temperature)
+
+
+@pytest.mark.stub("reparameterize")
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_any_log_variance_is_legal(impl, precision):
+    """Samples and gradients of narrow and wide Gaussians, the noise such that each lies about a unit from its mean."""
+    dtype, size = getattr(torch, precision), torch.linspace(-1.5, 2, 5).double()
+    logvar = torch.tensor([[-110, -30, 0, 30, 100] if dtype == torch.float32 else [-700, -100, 0, 100, 700]] * 2).double()
+    noise, mu = size * torch.exp(-logvar / 2), torch.tensor([[0.5], [-1.0]]).double().expand(2, 5)
+    given = [x.to(dtype) for x in (mu, logvar, noise)]
+    hint = "no clamp, and σ = exp(½ log σ²): the root of a variance that underflows has an infinite slope, and one that overflows no number"
+    assert_close(impl.reparameterize(*given), (mu + size).to(dtype), hint=hint, hint_for="values NaN")
+    by_logvar = impl.vjp("reparameterize", *given, 0.5, wrt=1, cotangent=torch.ones(2, 5, dtype=dtype))
+    expected = (0.25 * size).expand(2, 5).to(dtype)
+    assert_close(by_logvar, expected, what="the gradient of logvar", hint=hint, hint_for="values NaN")
 
 
 def kl_by_torch(mu, logvar, prior_mu, prior_logvar):
@@ -76,6 +91,28 @@ def test_kl_trains_posterior_and_prior(impl, draw):
         assert_close(
             a, e, what=f"the gradient of {name}", hint="a prior that depends on the condition learns as well: detach nothing"
         )
+
+
+@pytest.mark.stub("gaussian_kl")
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_kl_of_narrow_and_wide_gaussians(impl, precision):
+    dtype, most = getattr(torch, precision), 60.0 if precision == "float32" else 600.0
+    pairs = [(-most, -most), (most, most), (-most, 0.0), (0.0, most), (-most / 2, most / 2), (0.0, 0.0)]
+    logvar, prior_logvar = torch.tensor(pairs, dtype=torch.float64).T[:, None]
+    apart = torch.linspace(0.5, 2, len(pairs)).double()[None]  # in deviations of the prior
+    mu, prior_mu = apart * torch.exp(prior_logvar / 2), torch.zeros_like(apart)
+    given = [x.to(dtype) for x in (mu, logvar, prior_mu, prior_logvar)]
+    share = torch.exp(logvar - prior_logvar)
+    expected = 0.5 * (share + apart.square() - 1 - (logvar - prior_logvar))
+    hint = "no clamp and no epsilon; the ratio of variances is the exponential of a difference, and its logarithm that difference"
+    assert_close(impl.gaussian_kl(*given), expected.to(dtype), hint=hint, hint_for="values NaN")
+    cotangent = torch.ones(1, len(pairs), dtype=dtype)
+    by_mu, by_logvar, by_prior = impl.vjp("gaussian_kl", *given, wrt=(0, 1, 3), cotangent=cotangent)
+    by_mu = (by_mu.double() * torch.exp(prior_logvar / 2)).to(dtype)  # what is left is the distance in deviations
+    for name, actual, truth in (
+        ("mu", by_mu, apart), ("logvar", by_logvar, 0.5 * (share - 1)), ("prior_logvar", by_prior, 0.5 * (1 - share - apart.square())),
+    ):  # fmt: skip
+        assert_close(actual, truth.to(dtype), what=f"the gradient of {name}", hint=hint, hint_for="values NaN")
 
 
 def free_bits_by_loop(kl, least):
@@ -124,11 +161,14 @@ def test_loss_is_summed_error_plus_weighted_kl(impl, draw, given):
 @pytest.mark.stub("negative_elbo")
 def test_loss_trains_decoder_and_posterior(impl, draw):
     B, M, frames, D = draw.batch(), *draw.sizes(3, 2, 7)
-    predicted, mels, kl = draw.normal(B, M, frames), draw.normal(B, M, frames), draw.normal(B, D).square() + 0.1
+    predicted, mels, kl = draw.normal(B, M, frames), draw.normal(B, M, frames), draw.normal(B, D).square() + 0.2
     beta, g = draw.number(0.5, 5), torch.tensor(draw.number(0.5, 2), dtype=torch.float64)
-    by_predicted, by_kl = impl.vjp("negative_elbo", predicted, mels, kl, beta=beta, wrt=(0, 2), cotangent=g)
+    costly = torch.arange(D) % 2 == 1  # of the others each item, and so their mean, lies below λ = 0.1
+    kl = torch.where(costly, kl, kl.clamp(max=1) * 0.05)
+    by_predicted, by_kl = impl.vjp("negative_elbo", predicted, mels, kl, beta=beta, least=0.1, wrt=(0, 2), cotangent=g)
     assert_close(by_predicted, g * (predicted - mels) / B, what="the gradient of predicted", hint="the derivative of ½ (x̂ − x)²")
-    assert_close(by_kl, (g * beta / B).expand(B, D), what="the gradient of kl", hint="β / B for each item and dimension")
+    hint = "β / B for each item of a dimension that costs more than λ on average, 0 for the others"
+    assert_close(by_kl, (g * beta / B * costly).expand(B, D), what="the gradient of kl", hint=hint)
 
 
 def standardised(features, held_out):
@@ -211,6 +251,30 @@ def test_a_class_that_never_comes_scores_zero(impl, draw):
     assert_close(actual, expected, tolerance=1e-7, hint="one column for each of `classes`, whichever of them occur")
 
 
+@pytest.mark.stub("linear_probe")
+def test_what_hardly_varies_and_what_lies_far_out(impl):
+    labels, side = torch.tensor([0, 1, 0, 1, 1, 0]), torch.tensor([-1.0, 1, -1, 1, 1, -1]).double()[:, None]
+    other = torch.tensor([0.3, -0.2, 0.9, 0.4, -1.0, 0.1]).double()[:, None]
+    for spread, counts in ((9e-7, False), (1.1e-6, True)):
+        x = torch.cat([other, spread * side], dim=1)
+        expected = ridge_scores(x / (spread if counts else 1), labels, x / (spread if counts else 1), 2)
+        hint = f"a feature with a deviation of {spread:g} {'counts in full' if counts else 'counts as 0'}: the bound is 1e-6"
+        assert_close(impl.linear_probe(x, labels, x, 2), expected, tolerance=1e-6, hint=hint)
+    x = torch.cat([other, side], dim=1)
+    expected = ridge_scores(x, labels, x[:1], 2, 1.0)
+    hint = "far from 0 a mean of squares less the square of a mean cancels: subtract the mean first"
+    assert_close(
+        impl.linear_probe(x + 1e7, labels, x[:1] + 1e7, 2, 1.0), expected, tolerance=1e-6, hint=hint, hint_for="values NaN"
+    )
+    hint = "a ridge of 0 is legal, and is not the default"
+    assert_close(impl.linear_probe(x, labels, x[:1], 2, 0.0), ridge_scores(x, labels, x[:1], 2, 0.0), tolerance=1e-7, hint=hint)
+    expected = torch.tensor([[0.5, 0.5, 0.0]] * 2).double()
+    hint = "where nothing varies only the share of each class is known, and it may be a single item"
+    assert_close(impl.linear_probe(x * 0 + 3, labels, x[:2], 3), expected, hint=hint, hint_for="values NaN")
+    single = impl.linear_probe(x[:1], labels[1:2], x[:2], 3)
+    assert_close(single, torch.tensor([[0.0, 1, 0]] * 2).double(), hint=hint, hint_for="values NaN")
+
+
 def group_norm_silu(x, state, name, groups):
     return F.silu(F.group_norm(x, groups, state[f"{name}.weight"], state[f"{name}.bias"]))
 
@@ -265,6 +329,7 @@ def with_random_weights(impl, draw, latent, condition, **config):
 def test_decode_feeds_latent_and_condition_to_the_decoder(impl, draw):
     B, (D, E) = draw.batch(), draw.sizes(2, 3, 8)
     model, state = with_random_weights(impl, draw, D, E)
+    model.train()
     z, condition = draw.normal(B, D, dtype=torch.float32), draw.normal(B, E, dtype=torch.float32)
     hint = "the latent comes first, then the condition; the linear layer's output is (B, channels, 8), channels before frames"
     assert_close(model.decode(z, condition), reference_decoder(state, z, condition), tolerance=1e-4, hint=hint)
@@ -302,6 +367,17 @@ def test_sample_decodes_a_draw_from_the_prior(impl, draw, learned, temperature):
     actual = model.sample(images, noise) if temperature is None else model.sample(images, noise, temperature)
     hint = "embed the picture, ask the prior (not the posterior, which needs the answer), reparameterise with the temperature, decode"
     assert_close(actual, reference_decoder(state, z, condition), tolerance=1e-3, hint=hint)
+
+
+@pytest.mark.stub("ImageToSpeech.sample")
+def test_a_model_in_training_stays_in_training(impl):
+    model = impl.ImageToSpeech(impl.Config(latent=2, condition=3, channels=8))
+    images, noise = torch.linspace(0, 1, 2 * 24 * 24).reshape(2, 1, 24, 24), torch.tensor([[0.5, -1.0], [1.0, 0.0]])
+    moved = model.sample(images, noise)
+    model.eval()
+    hint = "who calls decides on the mode: neither `eval` nor `train` belongs in here"
+    settled = model.sample(images, noise)
+    assert_true((moved != settled).any(), "in training mode the dropout of the image encoder is at work", hint=hint)
 
 
 def looped_kl(mu, logvar, prior_mu, prior_logvar):
@@ -367,6 +443,9 @@ FAKES = {
         "noise of its own": Edit("* noise", "* torch.randn_like(noise)"),
         "σ detached": Edit("torch.exp(0.5 * logvar)", "torch.exp(0.5 * logvar).detach()"),
         "noise subtracted": Edit("mu + temp", "mu - temp"),
+        "a square root of the variance": Edit("torch.exp(0.5 * logvar)", "logvar.exp().sqrt()"),
+        "log-variances clamped": Edit("0.5 * logvar", "0.5 * logvar.clamp(-50, 50)"),
+        "clamped from below": Edit("0.5 * logvar", "0.5 * logvar.clamp(min=-20)"),
         "NaN accepted": Edit("not temperature >= 0", "temperature < 0"),
         "zero refused": Edit("not temperature >= 0", "not temperature > 0"),
         "no check": Edit("not temperature >= 0", "False"),
@@ -381,6 +460,9 @@ FAKES = {
         "the distance over σₚ": Edit("torch.exp(-prior_logvar)", "torch.exp(-0.5 * prior_logvar)"),
         "the −1 forgotten": Edit(" - 1 - ", " - "),
         "the ½ forgotten": Edit("0.5 * (", "1.0 * ("),
+        "an epsilon under the variance": Edit("torch.exp(-prior_logvar)", "1 / (prior_logvar.exp() + 1e-12)"),
+        "log-variances clamped": Edit("log_ratio = logvar - prior_logvar", "log_ratio = (logvar - prior_logvar).clamp(-30, 30)"),
+        "the logarithm of a ratio": Edit("1 - log_ratio", "1 - (logvar.exp() / prior_logvar.exp() + 1e-20).log()"),
         "the log-ratio added": Edit("- 1 - log_ratio", "- 1 + log_ratio"),
         "logvar taken for log σ": Edit("log_ratio = logvar - prior_logvar", "log_ratio = 2 * (logvar - prior_logvar)"),
         "averaged": Edit("return 0.5 * (", "return 0 * mu + 0.5 * torch.mean("),
@@ -417,6 +499,9 @@ FAKES = {
         "absolute errors": Edit("F.mse_loss", "F.l1_loss"),
         "the KL detached": Edit("free_bits(kl, least)", "free_bits(kl.detach(), least)"),
         "the KL per dimension": Edit("free_bits(kl, least)", "free_bits(kl, least) / kl.shape[1]"),
+        "the free nats without a say in the gradient": Edit(
+            "free_bits(kl, least)", "(kl.mean(dim=0).sum() + (free_bits(kl, least) - kl.mean(dim=0).sum()).detach())"
+        ),
     },
     "linear_probe": {
         "scores by the labels' share": lambda features, labels, held_out, classes, ridge=1e-3: (
@@ -434,6 +519,13 @@ FAKES = {
             "scale = torch.where(deviation > 1e-6, deviation, torch.inf)", "scale = deviation + 1e-6"
         ),
         "divided by zero": Edit("scale = torch.where(deviation > 1e-6, deviation, torch.inf)", "scale = deviation"),
+        "another bound": Edit("deviation > 1e-6", "deviation > 5e-7"),
+        "a wider bound": Edit("deviation > 1e-6", "deviation > 1e-5"),
+        "a ridge of 0 taken for none": Edit("add_(ridge)", "add_(ridge or 1e-3)"),
+        "a mean of squares less the square of the mean": Edit(
+            "deviation, mean = torch.std_mean(features, dim=0, correction=0)",
+            "mean = features.mean(dim=0)\n    deviation = (features.square().mean(dim=0) - mean.square()).clamp(min=0).sqrt()",
+        ),
         "as many classes as labels": Edit("F.one_hot(labels, classes)", "F.one_hot(labels)"),
         "probabilities": Edit(
             "return unseen @ weights + onehot.mean(dim=0)", "return (unseen @ weights + onehot.mean(dim=0)).softmax(dim=1)"
@@ -471,12 +563,14 @@ FAKES = {
         "the picture ignored": Edit("self.image_encoder(images)", "self.image_encoder(torch.ones_like(images))"),
         "the picture inverted": Edit("self.image_encoder(images)", "self.image_encoder(1 - images)"),
         "one voice for all": Edit("logvar, noise, temp", "logvar, noise[:1].expand_as(noise), temp"),
+        "in evaluation mode from now on": Edit("self.image_encoder(images)", "self.eval().image_encoder(images)"),
+        "in evaluation mode for now": lambda self, images, noise, temperature=1.0: calm_sample(self, images, noise, temperature),
     },
 }
 
 VARIANTS = {
     "reparameterize": {
-        "a square root": Edit("torch.exp(0.5 * logvar)", "logvar.exp().sqrt()"),
+        "a power of e": Edit("torch.exp(0.5 * logvar)", "math.e ** (logvar / 2)"),
         "addcmul": Edit(
             "mu + temperature * torch.exp(0.5 * logvar) * noise",
             "torch.addcmul(mu, (logvar / 2).exp(), noise, value=temperature)",
@@ -541,6 +635,14 @@ def sampled_by_hand(self, images, noise, temperature):
     c = self.image_encoder(images)
     mean, logvar = self.prior(c)
     return self.decode(torch.normal(mean, 0.0) + temperature * logvar.exp().pow(0.5) * noise, c)
+
+
+def calm_sample(self, images, noise, temperature):
+    """The dropout is switched off, and back on."""
+    mode = self.training
+    result = sampled_by_hand(self.eval(), images, noise, temperature)
+    self.train(mode)
+    return result
 
 
 # Data, noise and sampling: nothing learns through them. The probe is fitted in closed form.

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 
-from course.testing import Edit, assert_close
+from course.testing import Edit, assert_close, assert_finite, assert_true
 
 SCIPY = {"zeros": "grid-constant", "border": "nearest"}
 
@@ -93,6 +93,14 @@ def test_grid_has_the_dtype_of_the_flow(impl, draw, precision):
     assert_close(impl.base_grid(torch.zeros(1, 2, H, W, dtype=dtype)), expected, hint=hint, hint_for="values dtype")
 
 
+@pytest.mark.stub("base_grid")
+def test_grid_of_a_pixel_a_line_and_a_wide_picture(impl):
+    for B, H, W in ((1, 1, 1), (2, 1, 5), (2, 5, 1), (1, 2, 300)):
+        expected = torch.stack([torch.arange(W).expand(H, W), torch.arange(H)[:, None].expand(H, W)]).double()
+        hint = "the sizes are those of the flow's last two axes, whatever its batch is"
+        assert_close(impl.base_grid(torch.zeros(B, 2, H, W).double()), expected, hint=hint, hint_for="values shape")
+
+
 @pytest.mark.stub("warp")
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_warp_agrees_with_scipy(impl, draw, padding):
@@ -130,6 +138,24 @@ def test_no_flow_changes_nothing(impl, draw):
     images = draw.normal(B, C, H, W, dtype=torch.float32)
     hint = "a flow of zero must give the image itself, not a blurred one: align_corners and the normalisation must agree"
     assert_close(impl.warp(images, torch.zeros(B, 2, H, W)), images, hint=hint)
+
+
+FAR = ((1e5, 0.0), (-1e5, 0.25), (0.0, 1e5), (0.25, -1e5), (-0.5, 0.0), (0.0, -0.5), (3.5, 0.0), (0.0, 1.5))
+
+
+@pytest.mark.stub("warp")
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_flows_that_lead_out_of_the_picture(impl, padding):
+    images, flow = torch.arange(2.0, 18.0).double().reshape(1, 2, 2, 4), torch.tensor(FAR).double()[:, :, None, None]
+    inputs = images.expand(len(FAR), -1, -1, -1).contiguous(), flow.expand(-1, 2, 2, 4).contiguous()
+    hint = "far outside lie zeros, or the nearest pixel of the border; half a pixel outside, half of each of two neighbours"
+    assert_close(impl.warp(*inputs, padding), by_gathers(*inputs, padding), hint=hint, hint_for="values NaN")
+    g = torch.ones(len(FAR), 2, 2, 4).double()
+    by_images, by_flow = impl.vjp("warp", *inputs, padding, wrt=(0, 1), cotangent=g)
+    (expected,) = gradients(lambda image: by_gathers(image, inputs[1], padding), inputs[:1], g)
+    assert_close(by_images, expected, what="the gradient of images", hint=hint, hint_for="values NaN")
+    far = torch.cat([by_flow[:2, 0], by_flow[2:4, 1]])
+    assert_close(far, torch.zeros(4, 2, 4).double(), what="the gradient of a flow far outside", hint=hint)
 
 
 @pytest.mark.stub("warp")
@@ -237,6 +263,25 @@ def test_gradient_passes_through_every_step(impl, draw):
     assert_close(impl.vjp("integrate", motion, S, wrt=0, cotangent=g), expected, hint=hint)
 
 
+OUTWARD = torch.arange(24.0).double().reshape(1, 2, 3, 4) - 6  # a motion that leaves a picture of 3×4
+BEYOND = "outside of the picture the motion goes on as at the nearest border, however far the way has led"
+
+
+@pytest.mark.stub("compose_flows")
+def test_a_way_that_leaves_the_picture_goes_on(impl):
+    for far in (1.0, 1e4):
+        expected = composed(far * OUTWARD, OUTWARD)
+        assert_close(impl.compose_flows(far * OUTWARD, OUTWARD), expected, hint=BEYOND, hint_for="values NaN")
+
+
+@pytest.mark.stub("integrate")
+def test_steps_beyond_the_picture_go_on(impl):
+    for far, steps in ((1.0, 1), (1.0, 4), (1e4, 3)):
+        expected = integrated(far * OUTWARD, steps)
+        result = impl.integrate(far * OUTWARD, steps)
+        assert_close(result, expected, what=f"the flows of {steps} steps", hint=BEYOND, hint_for="values NaN")
+
+
 # --- trust -------------------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +356,24 @@ def test_an_error_as_large_as_allowed_is_too_large(impl, draw):
         assert_close(impl.occlusion_mask(flow, reverse, alpha, beta), torch.zeros(B, 1, H, W), hint=hint)
 
 
+@pytest.mark.stub("occlusion_mask")
+def test_a_hair_outside_is_outside(impl):
+    for beyond in (0.0, 1e-3):
+        for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            flow = torch.zeros(2, 2, 3, 4).double()
+            flow[1, axis] = sign * (1 + beyond)
+            expected = torch.ones(2, 1, 3, 4).double()
+            border = expected[1, 0].T if axis == 0 else expected[1, 0]
+            border[-1 if sign == 1 else 0] = 0.0
+            if beyond:
+                border[-2 if sign == 1 else 1] = 0.0
+            hint = "the centre of an outermost pixel is in the picture, what lies a thousandth beyond it is not"
+            assert_close(impl.occlusion_mask(flow, -flow), expected, hint=hint)
+    still = torch.zeros(2, 2, 3, 4)
+    nothing = impl.occlusion_mask(still, still, 0.01, 0.0)
+    assert_close(nothing, torch.zeros(2, 1, 3, 4), hint="0 < 0 is false: the inequality is strict, and a beta of 0 is legal")
+
+
 # --- loss and picture --------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +419,21 @@ def test_gradient_of_the_variation(impl, draw):
 
     (expected,) = gradients(variation, [flow], g)
     assert_close(impl.vjp("smoothness", flow, wrt=0, cotangent=g), expected, hint="the sign of each difference, over H·W")
+
+
+@pytest.mark.stub("smoothness")
+def test_where_nothing_changes_the_gradient_is_a_number(impl):
+    for H, W in ((1, 1), (1, 4), (3, 1), (3, 4)):
+        flow = torch.full((2, 2, H, W), 2.5)
+        assert_close(
+            impl.smoothness(flow), torch.zeros(2), what=f"the variation of {H}×{W} pixels", hint="no neighbour, no difference"
+        )
+        gradient = impl.vjp("smoothness", flow, wrt=0, cotangent=torch.ones(2)) if H * W > 1 else flow * 0
+        hint = "the slope of a root is infinite at 0: take absolute values"
+        assert_finite(gradient, what="the gradient where all differences are 0", hint=hint)
+        assert_true(
+            gradient.abs().max() <= 4 / (H * W), "a flow that stands still is pulled no harder than one that moves", hint=hint
+        )
 
 
 def mixed(images, flows, masks, residuals):
@@ -423,6 +501,15 @@ def test_a_tenth_of_the_error_is_twenty_decibels(impl, draw):
 
 
 @pytest.mark.stub("psnr")
+def test_nearly_equal_pictures_in_float32(impl):
+    target = torch.linspace(0.8, 1, 64).reshape(2, 32)
+    predicted = target + torch.tensor([[1e-3], [-2e-4]])
+    expected = -10 * torch.log10((predicted.double() - target.double()).square().mean(1))
+    hint = "means of squares less twice the product cancel: square the difference; no floor, no epsilon"
+    assert_close(impl.psnr(predicted, target), expected.float(), tolerance=1e-4, hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("psnr")
 def test_equal_pictures_have_no_noise(impl, draw):
     B = draw.batch()
     target = draw.uniform(B, draw.size(), draw.size(), dtype=torch.float32)
@@ -468,6 +555,12 @@ def splat(images, flow, padding="zeros"):
     return result
 
 
+def whole(flow):
+    """1 where a flow stays in the picture, (B, 1, H, W)."""
+    x, y = position_of(flow)
+    return ((x >= 0) & (x <= flow.shape[3] - 1) & (y >= 0) & (y <= flow.shape[2] - 1)).to(flow)[:, None]
+
+
 def squared_integral(motion, steps):
     flows = [motion]
     for _ in range(steps - 1):
@@ -485,6 +578,8 @@ FAKES = {
         ),
         "height and width mixed up": Edit("for n in (H, W))", "for n in (W, H))"),
         "matrix indices taken for x and y": Edit("y, x = torch.meshgrid", "x, y = torch.meshgrid"),
+        "axes of one pixel dropped": Edit("[x, y]", "[x.squeeze(), y.squeeze()]"),
+        "bytes": Edit("torch.stack([x, y])", "torch.stack([x, y]).byte().to(flow)"),
         "zeros": lambda flow: torch.zeros_like(flow[0]),
     },
     "warp": {
@@ -504,6 +599,9 @@ FAKES = {
         "padding ignored": Edit("padding_mode=padding, ", ""),
         "always the border": Edit("padding_mode=padding", 'padding_mode="border"'),
         "the flow detached": Edit("base_grid(flow) + flow)", "base_grid(flow) + flow.detach())"),
+        "nothing half outside": lambda images, flow, padding="zeros": (
+            by_gathers(images, flow, "border") * (whole(flow) if padding == "zeros" else 1)
+        ),
         "the image, not warped": lambda images, flow, padding="zeros": images.clone(),
         "a normalised flow": lambda images, flow, padding="zeros": F.grid_sample(
             images,
@@ -522,6 +620,7 @@ FAKES = {
         "the second added to its place": lambda first, second: second + by_gathers(second, first, "border"),
         "the place detached": Edit("warp(second, first,", "warp(second, first.detach(),"),
         "the second detached": Edit("warp(second, first,", "warp(second.detach(), first,"),
+        "the way held in the picture": Edit("return first + ", "return first.clamp(-99, 99) + "),
     },
     "integrate": {
         "k times the motion": lambda motion, steps: torch.stack([motion * (k + 1) for k in range(steps)], 1),
@@ -535,6 +634,7 @@ FAKES = {
         "steps detached": Edit("flows[-1], motion", "flows[-1].detach(), motion"),
         "the field detached": Edit("flows[-1], motion", "flows[-1], motion.detach()"),
         "steps before the batch": Edit("dim=1", "dim=0"),
+        "two steps at least": Edit("range(steps - 1)", "range(max(1, steps - 1))"),
         "zeros beyond the border": lambda motion, steps: torch.stack(
             [x for f in [[motion]] for k in range(steps) for x in [f[-1]] if f.append(x + by_gathers(motion, x)) is None], 1
         ),
@@ -550,6 +650,10 @@ FAKES = {
         "a fixed bound": Edit("alpha * length + beta", "0.5"),
         "outside to the left only": Edit("(x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)", "(x >= 0) & (y >= 0)"),
         "a pixel too far": Edit("(x <= W - 1) & (y >= 0) & (y <= H - 1)", "(x <= W) & (y >= 0) & (y <= H)"),
+        "a hair too far": Edit("(x >= 0) & (x <= W - 1)", "(x >= -0.01) & (x <= W - 0.99)"),
+        "the border left out": Edit("(y >= 0) & (y <= H - 1)", "(y > 0) & (y < H - 1)"),
+        "a beta of 0 taken for none": Edit("+ beta", "+ (beta or 0.5)"),
+        "a weak inequality": Edit("error < alpha", "error <= alpha"),
     },
     "smoothness": {
         "zeros": lambda flow: torch.zeros_like(flow[:, 0, 0, 0]),
@@ -564,6 +668,14 @@ FAKES = {
         "not divided": Edit(" / (H * W)", ""),
         "of the whole batch": lambda flow: looped_slices(flow).mean().expand(len(flow)) + 0 * flow[:, 0, 0, 0],
         "signed": Edit(".abs()", ""),
+        "a root of squares": Edit(".abs()", ".square().sqrt()"),
+        "means, times their number": lambda flow: (
+            2
+            * (
+                flow.diff(dim=-1).abs().mean((1, 2, 3)) * (1 - 1 / flow.shape[-1])
+                + flow.diff(dim=-2).abs().mean((1, 2, 3)) * (1 - 1 / flow.shape[-2])
+            )
+        ),
         "detached": lambda flow: looped_slices(flow.detach()),
     },
     "synthesise": {
@@ -590,6 +702,9 @@ FAKES = {
         "absolute errors": Edit("square()", "abs()"),
         "the sign turned": Edit("-10 *", "10 *"),
         "capped": Edit(".mean(dim=1))", ".mean(dim=1) + 1e-8)"),
+        "squares less products": Edit(
+            "(predicted - target).square()", "(predicted.square() - 2 * predicted * target + target.square()).abs()"
+        ),
         "a peak of 255": lambda predicted, target: 10 * torch.log10(255**2 / (predicted - target).square().flatten(1).mean(1)),
         "the mean of decibels per pixel": lambda predicted, target: (
             -10 * torch.log10((predicted - target).square()).flatten(1).mean(1)

@@ -1,5 +1,6 @@
 """What a right answer to convert/speech_to_image must do. Truths: scikit-learn, layers written out with `F`, loops, running sums."""
 
+import copy
 import functools
 import math
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course.testing import Edit, assert_between, assert_close, assert_equal, raises
+from course.testing import Edit, assert_between, assert_close, assert_equal, assert_true, raises
 
 CONDITIONS = ("projection", "concatenation", "none")
 
@@ -78,6 +79,29 @@ def test_more_numbers_than_items_are_no_obstacle(impl, draw):
     assert_close(result, read_by_ridge(*arguments, 0.5), hint="without the ridge XᵀX has no inverse here")
 
 
+@pytest.mark.stub("probe")
+def test_one_item_labels_that_are_missing_and_no_ridge(impl):
+    x = torch.tensor([[1.0, 0], [0.9, 0.1], [1.1, -0.2], [0.8, 0], [-1.0, 0.1], [-0.9, 0]]).double()
+    y = torch.tensor([0, 0, 0, 0, 2, 2])  # no item of class 1
+    for test_x, test_y, ridge in (
+        (x[4:5], y[4:5], 1.0),
+        (x[:1], y[:1], 1.0),
+        (x, torch.tensor([0, 0, 1, 3, 2, 2]), 1.0),
+    ):
+        expected = read_by_ridge(x, y, test_x, test_y, ridge)
+        hint = (
+            "what is learnt comes from `train` alone, the mean too: one item of the test is enough, and a class that training "
+            "has not seen is never read"
+        )
+        assert_close(impl.probe(x, y, test_x, test_y, ridge), expected, hint=hint, hint_for="values NaN")
+    faint = 0.01 * x
+    assert_close(
+        impl.probe(faint, y, faint, y, 0.0), 1.0, hint="a ridge of 0 is legal, and is not the default", hint_for="values NaN"
+    )
+    unlike = torch.tensor([1, 1, 0, 0, 2, 2])
+    assert_close(impl.probe(x, y, x, unlike), 4 / 6, hint="learnt on the labels of `train`, held against those of `test`")
+
+
 def weights(impl, draw, kind, *arguments, mode="eval", dtype="double"):
     """A module with random weights, and those weights."""
     model = getattr(impl, kind)(*arguments)
@@ -124,25 +148,30 @@ def test_statistics_move_once_in_training_and_never_after(impl, draw):
     for mode in ("train", "eval"):
         model, state = weights(impl, draw, "ConditionalBatchNorm", C, E, mode=mode)
         model(x, e)
-        moved = 0.9 * state["norm.running_mean"] + 0.1 * x.mean((0, 2, 3))
-        expected = moved if mode == "train" else state["norm.running_mean"]
+        of_batch = {"mean": x.mean((0, 2, 3)), "var": x.var((0, 2, 3))}
+        after, moves = model.state_dict(), mode == "train"
         hint = "pass through `norm` once, in the mode that the module is in"
-        assert_close(
-            model.state_dict()["norm.running_mean"], expected, tolerance=1e-6, what=f"the running mean in {mode} mode", hint=hint
-        )
+        for name, value in of_batch.items():
+            before = state[f"norm.running_{name}"]
+            expected, what = (0.9 * before + 0.1 * value if moves else before), f"the running {name} in {mode} mode"
+            assert_close(after[f"norm.running_{name}"], expected, tolerance=1e-6, what=what, hint=hint)
+        counted = state["norm.num_batches_tracked"] + moves
+        assert_equal(after["norm.num_batches_tracked"], counted, what=f"the number of batches seen in {mode} mode", hint=hint)
 
 
 @pytest.mark.stub("ConditionalBatchNorm.forward")
-def test_image_and_condition_both_get_a_gradient(impl, draw):
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_image_and_condition_both_get_a_gradient(impl, draw, mode):
     C, E, H, W = draw.sizes(4, 2, 6)
-    model, state = weights(impl, draw, "ConditionalBatchNorm", C, E)
+    model, state = weights(impl, draw, "ConditionalBatchNorm", C, E, mode=mode)
     x, e, g = draw.normal(2, C, H, W), draw.normal(2, E), draw.normal(2, C, H, W)
     with torch.enable_grad():
         leaves = x.clone().requires_grad_(), e.clone().requires_grad_()
-        expected = torch.autograd.grad((conditional_norm(state, *leaves, False) * g).sum(), leaves)
+        expected = torch.autograd.grad((conditional_norm(state, *leaves, mode == "train") * g).sum(), leaves)
     actual = model.vjp(x, e, wrt=(0, 1), cotangent=g)
     for name, a, b in zip(("image", "condition"), actual, expected, strict=True):
-        assert_close(a, b, tolerance=1e-6, what=f"the gradient of the {name}", hint="detach nothing")
+        hint = "detach nothing; in training mode the statistics of the batch depend on the image too"
+        assert_close(a, b, tolerance=1e-6, what=f"the gradient of the {name}", hint=hint)
 
 
 def scored(state, images, e, condition):
@@ -197,6 +226,22 @@ def test_gradient_of_image_and_condition(impl, draw, condition):
 
 
 @pytest.mark.stub("Discriminator.forward")
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_spectral_norm_moves_once_in_training(impl, condition):
+    model = impl.Discriminator(impl.Config(embedding=3, channels=1, condition=condition))
+    images, e = torch.linspace(0, 1, 2 * 576).reshape(2, 1, 24, 24), torch.linspace(-1, 1, 6).reshape(2, 3)
+    before = model.state_dict()
+    truth = copy.deepcopy(model.reference)
+    model(images, e)
+    truth(images, e)
+    hint = "each weight is asked for once a call: another power iteration each time, in the mode that the module is in"
+    for name, value in model.state_dict().items():
+        if "features" in name and name.endswith("0._u"):
+            assert_close(value, truth.state_dict()[name], tolerance=1e-4, what=f"{name} after a call in training", hint=hint)
+            assert_true(len(value) < 2 or (value != before[name]).any(), f"{name} moves in training", hint=hint)
+
+
+@pytest.mark.stub("Discriminator.forward")
 def test_conditions_differ_by_a_linear_function_of_the_features(impl, draw):
     model, _ = weights(impl, draw, "Discriminator", impl.Config(embedding=5, channels=2))
     image, e = draw.uniform(1, 1, 24, 24).expand(3, 1, 24, 24), draw.normal(2, 5)
@@ -218,16 +263,30 @@ def test_largest_noise_among_the_other_classes(impl, draw):
 
 
 @pytest.mark.stub("mismatch")
-def test_every_other_class_comes_up_equally_often(impl, draw):
-    B, rounds = 4, 300
-    classes = torch.tensor([0, 0, 1, 2])
-    counts = torch.zeros(B, B)
-    for _ in range(rounds):
-        counts[torch.arange(B), impl.mismatch(classes, draw.uniform(B, B, dtype=torch.float32))] += 1
-    expected = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]).float()
-    expected = expected / expected.sum(1, keepdim=True)
-    worst = (counts / rounds - expected).abs().max().item()
-    assert_between(worst, 0, 0.15, what="the largest deviation from equal shares", hint="one of the others, none favoured")
+def test_any_two_classes_are_enough(impl):
+    large = 2**24
+    for classes in ([0, 0, 1], [1, 0, 1, 1, 1], [3, -3], [large, large + 1, large], [2**40, 2**40 + 1, 2**40]):
+        B = len(classes)
+        noise = -1e12 * (1 + torch.arange(B * B).double().reshape(B, B).sin().abs())
+        expected = [
+            max((j for j in range(B) if classes[j] != classes[i]), key=lambda j, i=i: noise[i, j].item()) for i in range(B)
+        ]
+        hint = (
+            "one item of another class is enough; classes are whole numbers of any size, and noise may be any number: mask by −∞"
+        )
+        assert_equal(impl.mismatch(torch.tensor(classes), noise), torch.tensor(expected), what="the partners", hint=hint)
+
+
+@pytest.mark.stub("mismatch")
+def test_every_other_item_comes_up_equally_often(impl, draw):
+    classes = torch.tensor([0] * 20 + [1] * 10 + [2] * 10)[draw.permutation(40)]
+    counts = torch.zeros(3, 3)
+    for _ in range(10):
+        partners = classes[impl.mismatch(classes, draw.uniform(40, 40, dtype=torch.float32))]
+        counts.index_put_((classes, partners), torch.ones(40), accumulate=True)
+    expected = torch.tensor([[0, 1 / 2, 1 / 2], [2 / 3, 0, 1 / 3], [2 / 3, 1 / 3, 0]])
+    worst = (counts / counts.sum(1, keepdim=True) - expected).abs().max().item()
+    assert_between(worst, 0, 0.25, what="the largest deviation from equal shares", hint="one of the others, none favoured")
 
 
 @pytest.mark.stub("mismatch")
@@ -242,7 +301,8 @@ def hinge(scores, sign):
 
 
 def three_kinds(draw):
-    return [draw.normal(draw.batch(2), scale=2) for _ in range(3)]
+    N = draw.batch(2)
+    return [draw.normal(N + more, scale=2) for more in (0, 1, 3)]  # so that a mean of each is no mean over all
 
 
 @pytest.mark.stub("discriminator_loss")
@@ -278,6 +338,8 @@ def test_gradient_of_every_kind(impl, draw):
     )
     for name, a, b in zip(("real", "fake", "mismatched"), actual, expected, strict=True):
         assert_close(a, b, what=f"the gradient of the {name} scores", hint="only scores within the margin pull")
+    (by_fake,) = impl.vjp("discriminator_loss", real, fake, wrt=(1,))
+    assert_close(by_fake, 2 * expected[1], what="the gradient of the fake scores alone", hint="without mismatched pairs in full")
 
 
 @pytest.mark.stub("ema_weight")
@@ -309,7 +371,30 @@ def test_ends_of_the_range(impl, draw):
 
 
 @pytest.mark.stub("ema_weight")
-@pytest.mark.parametrize("wrong", ["decay -0.01", "decay 1.01", "step 0", "step -1"])
+def test_near_the_ends_of_the_range(impl):
+    for rest, step in (
+        (1e-4, 10**5),
+        (1e-3, 3),
+        (1e-6, 5000),
+        (1e-9, 1000),
+        (1e-9, 1),
+        (1 - 1e-9, 2),
+        (0.5, 5000),
+        (1.0, 1),
+        (0.0, 1),
+    ):
+        decay = 1 - rest
+        expected = rest / -math.expm1(step * math.log1p(-rest)) if 0 < rest < 1 else 1.0
+        hint = (
+            "the plain mean is for a decay of exactly 1, all is taken in at a decay of exactly 0; between them the formula holds"
+        )
+        assert_close(
+            impl.ema_weight(decay, step), expected, tolerance=1e-5, what=f"the weight at decay {decay}, step {step}", hint=hint
+        )
+
+
+@pytest.mark.stub("ema_weight")
+@pytest.mark.parametrize("wrong", ["decay -1e-9", "decay 1.000000001", "decay nan", "step 0", "step -1"])
 def test_decay_and_step_outside_of_their_range_are_refused(impl, draw, wrong):
     name, value = wrong.split()
     decay, step = (float(value), 3) if name == "decay" else (draw.number(0.1, 0.9), int(value))
@@ -371,6 +456,13 @@ def shifted_mismatch(classes, noise):
     return torch.arange(len(classes)).roll(-1)
 
 
+def calm_norm(self, x, e):
+    """The statistics of the batch taken for constants."""
+    variance = x.detach().var((0, 2, 3), correction=0) if self.training else self.norm.running_var
+    normal = self.norm(x.detach()) + (x - x.detach()) / (variance + 1e-5).sqrt()[:, None, None]
+    return (1 + self.gain(e))[..., None, None] * normal + self.bias(e)[..., None, None]
+
+
 def loss_by(combine):
     def discriminator_loss(real, fake, mismatched=None):
         return combine(real, fake, mismatched)
@@ -398,6 +490,9 @@ FAKES = {
         "the smallest value": Edit("argmax", "argmin"),
         "the bias forgotten": Edit("@ weight + prior", "@ weight"),
         "test features by their own mean": Edit("(test_x - mean)", "(test_x - test_x.mean(0))"),
+        "a ridge of 0 taken for none": Edit("add_(ridge)", "add_(ridge or 1.0)"),
+        "only classes that training has seen": Edit("read == test_y).double().mean()", "read == test_y)[test_y <= train_y.max()].double().mean()"),
+        "as many classes as kinds of labels": Edit("F.one_hot(train_y)", "F.one_hot(train_y.unique(return_inverse=True)[1])"),
     },
     "ConditionalBatchNorm.forward": {
         "without the 1": Edit("1 + self.gain(conditions)", "self.gain(conditions)"),
@@ -408,6 +503,8 @@ FAKES = {
         "the condition of the first item": Edit("self.gain(conditions), self.bias(conditions)", "self.gain(conditions[:1]), self.bias(conditions[:1])"),
         "normalised by the batch, always": Edit("self.norm(x)", "F.batch_norm(x, None, None, training=True)"),
         "normalised twice": Edit("self.norm(x)", "self.norm(self.norm(x))"),
+        "asked twice": Edit("gain[:, :, None, None] * self.norm(x)", "gain[:, :, None, None] * (self.norm(x) + self.norm(x)) / 2"),
+        "statistics without a gradient": lambda self, x, e: calm_norm(self, x, e),
         "a mean condition": Edit("self.gain(conditions), self.bias(conditions)", "self.gain(conditions.mean(0)).expand(len(x), -1), self.bias(conditions.mean(0)).expand(len(x), -1)"),
         "shifted before it is scaled": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]", "gain[:, :, None, None] * (self.norm(x) + bias[:, :, None, None])"),
         "the condition detached": Edit("1 + self.gain(conditions)", "1 + self.gain(conditions.detach())"),
@@ -422,6 +519,8 @@ FAKES = {
         "the condition first": Edit("[features, conditions]", "[conditions, features]"),
         "the condition subtracted": Edit("scores + (self.project", "scores - (self.project"),
         "a column of scores": Edit(".squeeze(1)", ""),
+        "features asked for twice": Edit("(2 * images - 1)", "((self.features(2 * images - 1) * 0).sum() + 2 * images - 1)"),
+        "in evaluation mode from now on": Edit("self.features(2", "self.eval().features(2"),
         "features detached": Edit("* features)", "* features.detach())"),
         "a sigmoid": Edit("else scores", "else scores.sigmoid()"),
         "conditions of others": Edit("self.project(conditions)", "self.project(conditions.flip(0) + 0 * conditions)"),
@@ -437,6 +536,10 @@ FAKES = {
         "the first of another class": lambda classes, noise: counted_mismatch(classes, -torch.arange(len(classes)).expand(len(classes), -1)),
         "itself where there is no other": Edit("(classes == classes[0]).all()", "False"),
         "masked by zero": Edit("-torch.inf", "0.0"),
+        "masked by a large number": Edit("-torch.inf", "-1e9"),
+        "a majority refused": Edit("(classes == classes[0]).all()", "classes.unique(return_counts=True)[1].max() > len(classes) // 2"),
+        "classes as floats": Edit("classes[:, None] == classes", "classes[:, None].float() == classes.float()"),
+        "classes as doubles of their distance": Edit("classes[:, None] == classes", "(classes[:, None].float() - classes).abs() < 0.5"),
         "classes, not items": lambda classes, noise: classes[counted_mismatch(classes, noise)],
     },
     "discriminator_loss": {
@@ -461,6 +564,12 @@ FAKES = {
         "multiplied": lambda decay, step: checked_weight(decay, step, (1 - decay) * (1 - decay**step)),
         "nothing refused": Edit("not 0 <= decay <= 1 or step < 1", "step == 0.5"),
         "no plain mean": Edit("1 / step if decay == 1", "0.0 if decay == 1"),
+        "the plain mean near 1": Edit("decay == 1 else", "1 - decay < 1e-3 else"),
+        "the usual average from a thousand steps on": lambda decay, step: checked_weight(
+            decay, step, 1 / max(1, step) if decay == 1 else 1 - decay if step > 1000 else (1 - decay) / (1 - decay ** max(1, step))
+        ),
+        "no decay that is no number": Edit("not 0 <= decay <= 1 or step < 1", "decay < 0 or decay > 1 or step < 1"),
+        "NaN kept out, a little too much let in": Edit("not 0 <= decay <= 1", "not -1e-6 <= decay <= 1 + 1e-6"),
     },
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ def gradients(function, inputs, cotangent):
     """Gradients of the truth with respect to all of its inputs."""
     with torch.enable_grad():
         leaves = [value.clone().requires_grad_() for value in inputs]
-        return torch.autograd.grad((function(*leaves) * cotangent).sum(), leaves)
+        return torch.autograd.grad((function(*leaves) * cotangent).sum(), leaves, allow_unused=True, materialize_grads=True)
 
 
 # --- one vector for an utterance -----------------------------------------------------------------------------------------
@@ -61,11 +61,11 @@ def test_states_that_are_masked_leave_no_trace(impl, draw):
 @pytest.mark.stub("attention_pool")
 def test_equal_scores_give_the_mean(impl, draw):
     states, scores, mask = sequences(draw)
-    scores = torch.zeros_like(scores) + 300.0
     expected = torch.stack([state[kept].mean(0) for state, kept in zip(states, mask, strict=True)])
-    assert_close(
-        impl.attention_pool(states, scores, mask), expected, hint="the weights add up to 1 over what is left, not over T"
-    )
+    for score in (300.0, 1e6, -1e12):  # −1e9 in place of −∞ would win
+        hint = "the weights add up to 1 over what is left, not over T, however large or small the scores are"
+        result = impl.attention_pool(states, torch.full_like(scores, score), mask)
+        assert_close(result, expected, hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("attention_pool")
@@ -76,11 +76,11 @@ def test_silence_is_zeros_and_not_nan(impl, draw):
     hint = "a softmax of nothing but -inf is NaN: give a sequence without any sound zeros"
     assert_finite(result, hint=hint)
     assert_close(result, pooled(states, scores, mask), hint=hint, hint_for="values NaN")
-    g = draw.normal(*result.shape)
-    for name, value in zip(
-        ("states", "scores"), impl.vjp("attention_pool", states, scores, mask, wrt=(0, 1), cotangent=g), strict=True
-    ):
-        assert_finite(value, what=f"the gradient of {name}", hint="one silent item must not spoil the batch")
+    g, hint = draw.normal(*result.shape), "one silent item must not spoil the batch, and has no gradient itself"
+    expected = gradients(lambda a, b: pooled(a, b, mask), [states, scores], g)
+    actual = impl.vjp("attention_pool", states, scores, mask, wrt=(0, 1), cotangent=g)
+    for name, mine, truth in zip(("states", "scores"), actual, expected, strict=True):
+        assert_close(mine, truth, what=f"the gradient of {name}", hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("attention_pool")
@@ -93,6 +93,21 @@ def test_gradient_reaches_states_and_scores(impl, draw):
         assert_close(mine, truth, what=f"the gradient of {name}", hint="what to listen to is learned through the scores")
 
 
+@pytest.mark.stub("attention_pool")
+def test_silence_all_over_and_a_single_moment(impl):
+    states, scores = torch.arange(12.0).reshape(2, 3, 2), torch.tensor([[1e4, -1e4, 0.0], [-1e4, 0.0, 1e4]])
+    nothing, hint = (
+        torch.zeros(2, 3, dtype=torch.bool),
+        "no moment at all gives zeros, and a single one itself, whatever its score",
+    )
+    assert_close(impl.attention_pool(states, scores, nothing), torch.zeros(2, 2), hint=hint, hint_for="values NaN")
+    single = nothing.clone()
+    single[0, 1], single[1, 0] = True, True
+    expected = torch.stack([states[0, 1], states[1, 0]])
+    assert_close(impl.attention_pool(states, scores, single), expected, hint=hint, hint_for="values NaN")
+    assert_close(impl.attention_pool(states, scores, ~nothing), torch.stack([states[0, 0], states[1, 2]]), hint=POOL)
+
+
 # --- the contrastive loss ------------------------------------------------------------------------------------------------
 
 
@@ -103,10 +118,15 @@ def cosines(first, second):
     return torch.stack(rows)
 
 
+def lengths(draw, N):
+    """Lengths of vectors (N, 1), each of an order of its own: what is added to one, or a bound below it, shows."""
+    return 10 ** draw.uniform(N, 1, low=-6, high=6)
+
+
 @pytest.mark.stub("contrastive_logits")
 def test_logits_are_cosines_over_the_temperature(impl, draw):
     N, M, D = draw.batch(), draw.size(), draw.size(2)
-    first, second, scale = draw.normal(N, D, scale=3), draw.normal(M, D, scale=0.2), draw.normal()
+    first, second, scale = draw.normal(N, D) * lengths(draw, N), draw.normal(M, D) * lengths(draw, M), draw.normal()
     expected = cosines(first, second) * math.exp(scale)
     hint = "unit vectors on both sides, a row per item of the first; logit_scale is a logarithm: times its exponential"
     assert_close(impl.contrastive_logits(first, second, scale), expected, hint=hint)
@@ -127,10 +147,14 @@ def test_gradient_of_the_logits(impl, draw):
 @pytest.mark.stub("contrastive_logits")
 def test_a_large_scale_still_has_a_gradient(impl, draw):
     N, D = draw.batch(2), draw.size(2)
-    first, second, scale = draw.normal(N, D), draw.normal(N, D), torch.tensor(5.0, dtype=torch.float64)
-    expected = cosines(first, second) * math.exp(5)
+    first, second = draw.normal(N, D), draw.normal(N, D)
     hint = "the training loop holds the parameter below log 100; clamped in here it would lose its gradient and never come back"
-    assert_close(impl.contrastive_logits(first, second, scale), expected, hint=hint)
+    for scale in (5.0, 30.0, -20.0):
+        expected, given = cosines(first, second) * math.exp(scale), torch.tensor(scale, dtype=torch.float64)
+        result = impl.contrastive_logits(first, second, given)
+        assert_close(result / math.exp(scale), expected / math.exp(scale), hint=hint, what="the logits over their scale")
+        by_scale = impl.vjp("contrastive_logits", first, second, given, wrt=2, cotangent=torch.ones(N, N).double())
+        assert_close(by_scale, expected.sum(), what="the gradient of logit_scale", hint=hint)
 
 
 @pytest.mark.stub("false_negatives")
@@ -150,6 +174,16 @@ def test_nothing_is_ignored_where_all_differ(impl, draw):
     assert_equal(impl.false_negatives(10 * draw.permutation(B)), expected, hint=hint, what="the mask")
 
 
+@pytest.mark.stub("false_negatives")
+def test_contents_are_whole_numbers_of_any_size(impl):
+    for contents in ([2**24, 2**24 + 1, 2**24], [-(2**60), -(2**60) - 1, -(2**60)], [5], [7, 7], []):
+        given = torch.tensor(contents, dtype=torch.int64)
+        expected = torch.tensor([[i != j and a == b for j, b in enumerate(contents)] for i, a in enumerate(contents)])
+        expected = expected.reshape(len(contents), len(contents)).bool()
+        hint = "compare integers as they are: as floats, neighbours above 2²⁴ are equal; one item, or none, is a batch too"
+        assert_equal(impl.false_negatives(given), expected, hint=hint, what="the mask")
+
+
 def looped_loss(logits, ignored):
     """Both cross-entropies, sum by sum."""
     B = len(logits)
@@ -165,6 +199,8 @@ def square(draw, low=2):
     B = draw.batch(low, 8)
     ignored = draw.uniform(B, B) < 0.4
     ignored.fill_diagonal_(False)
+    if B > 1:
+        ignored[0, 1], ignored[1, 0] = True, False  # a pair that is ignored one way
     return draw.normal(B, B, scale=2), ignored
 
 
@@ -206,6 +242,25 @@ def test_loss_survives_the_largest_scale(impl, draw):
     assert_close(
         impl.contrastive_loss(-logits, ignored), torch.tensor(1000.0 + math.log(B - 1)), hint=hint, hint_for="values NaN"
     )
+    assert_close(
+        impl.vjp("contrastive_loss", logits, ignored, wrt=0), torch.zeros(B, B), what="the gradient of a sure case", hint=hint
+    )
+    wrong = (torch.ones(B, B) - torch.eye(B)) / (B * (B - 1)) - torch.eye(B) / B
+    assert_close(impl.vjp("contrastive_loss", -logits, ignored, wrt=0), wrong, what="the gradient of a hopeless case", hint=hint)
+
+
+@pytest.mark.stub("contrastive_loss")
+def test_loss_where_almost_all_is_ignored(impl):
+    for level in (0.0, 3e4, -2e9):  # −1e9 in place of −∞ would win
+        logits, off = torch.full((3, 3), level).double(), ~torch.eye(3, dtype=torch.bool)
+        hint = "an item that is held against itself alone is found: log 1 = 0, without a gradient"
+        assert_close(impl.contrastive_loss(logits, off), torch.tensor(0.0).double(), hint=hint, hint_for="values NaN")
+        gradient = impl.vjp("contrastive_loss", logits, off, wrt=0)
+        assert_close(gradient, torch.zeros(3, 3).double(), what="the gradient", hint=hint, hint_for="values NaN")
+        off[0, 1] = False
+        expected = torch.tensor(math.log(2) / 3, dtype=torch.float64)
+        hint = "one logit is left beside the diagonal, in a row and in a column: ½ (log 2 + log 2) / 3"
+        assert_close(impl.contrastive_loss(logits, off), expected, hint=hint, tolerance=1e-5, hint_for="values NaN")
 
 
 @pytest.mark.stub("contrastive_loss")
@@ -266,6 +321,17 @@ def test_retrieval_looks_at_the_first_one_unless_told(impl, draw):
 
 
 @pytest.mark.stub("retrieval_at_k")
+def test_a_query_without_an_answer_counts(impl):
+    queries, gallery = torch.eye(3)[[0, 1, 1, 2]].double() * torch.tensor([[1e-7], [1.0], [1e7], [1.0]]), torch.eye(3).double()
+    relevant = torch.tensor([[1, 0, 0], [0, 0, 0], [0, 1, 1], [0, 0, 0]], dtype=torch.bool)
+    hint = "a query for which nothing is relevant finds nothing: it counts 0, and is not left out"
+    for k in (1, 3):
+        assert_close(impl.retrieval_at_k(queries, gallery, relevant, k), torch.tensor(0.5).double(), hint=hint)
+    nothing = impl.retrieval_at_k(queries, gallery, relevant & False)
+    assert_close(nothing, torch.tensor(0.0).double(), hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("retrieval_at_k")
 def test_retrieval_refuses_a_k_that_makes_no_sense(impl, draw):
     Q, G = draw.batch(), draw.size()
     queries, gallery, relevant = draw.normal(Q, 4), draw.normal(G, 4), torch.ones(Q, G, dtype=torch.bool)
@@ -277,7 +343,7 @@ def test_retrieval_refuses_a_k_that_makes_no_sense(impl, draw):
 @pytest.mark.stub("modality_gap")
 def test_gap_is_the_distance_of_the_mean_directions(impl, draw):
     N, M, D = draw.batch(), draw.size(), draw.size(2)
-    first, second = draw.normal(N, D) * draw.uniform(N, 1, low=0.1, high=9), draw.normal(M, D) + 2
+    first, second = draw.normal(N, D) * lengths(draw, N), (draw.normal(M, D) + 2) * lengths(draw, M)
     centres = [(x / np.linalg.norm(x, axis=1, keepdims=True)).mean(0) for x in (first.numpy(), second.numpy())]
     hint = "unit vectors first, then the mean of each modality, then the length of the difference"
     expected = torch.tensor(math.sqrt(((centres[0] - centres[1]) ** 2).sum()), dtype=torch.float64)
@@ -307,7 +373,7 @@ def moved(embeddings, noise, level):
 @pytest.mark.stub("perturb")
 def test_perturbed_embedding(impl, draw):
     B, D = draw.batch(), draw.size(2)
-    embeddings, noise, level = draw.normal(B, D, scale=3), draw.normal(B, D, scale=0.5), draw.number(0.1, 1.5)
+    embeddings, noise, level = draw.normal(B, D) * lengths(draw, B), draw.normal(B, D) * lengths(draw, B), draw.number(0.1, 1.5)
     hint = "the noise gives a direction only; the step is level times the length of the embedding; the result has length 1"
     assert_close(impl.perturb(embeddings, noise, level), moved(embeddings, noise, level), hint=hint)
 
@@ -366,6 +432,13 @@ def test_one_frame_is_the_picture(impl, draw):
     pictures = draw.normal(B, 1, H, W)
     hint = "the first frame is the picture itself"
     assert_close(impl.animate(pictures, draw.normal(B, 2), 1), pictures[:, None], hint=hint)
+
+
+@pytest.mark.stub("animate")
+def test_what_has_left_the_picture_is_gone(impl):
+    pictures, step = torch.arange(1.0, 13.0).double().reshape(2, 1, 2, 3), torch.tensor([[1e3, 0.0], [0.5, -0.25]]).double()
+    hint = "each frame is made of the picture itself: nothing blurs by being moved again and again, and what is far away is zeros"
+    assert_close(impl.animate(pictures, step, 5), slid(pictures, step, 5), hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("animate")
@@ -453,6 +526,13 @@ FAKES = {
             "bt,btc->bc", scores.masked_fill(~mask, 0.0).softmax(1), states
         ),
         "NaN for silence": Edit("weights = weights.masked_fill(~mask, 0.0)", "pass"),
+        "a large number for −∞": Edit("-torch.inf", "-1e9"),
+        "NaN in the gradient of silence": lambda states, scores, mask: torch.einsum(
+            "bt,btc->bc", scores.masked_fill(~mask, -torch.inf).softmax(1), states
+        ).masked_fill(~mask.any(1, keepdim=True), 0.0),
+        "the largest of all scores taken off": lambda states, scores, mask: (
+            lambda w: torch.einsum("bt,btc->bc", w / w.sum(1, keepdim=True).clamp(min=1e-300), states)
+        )((scores - scores.amax(1, keepdim=True)).exp() * mask),
         "over the batch": Edit("softmax(dim=1)", "softmax(dim=0)"),
         "the loudest state": lambda states, scores, mask: states[
             torch.arange(len(states)), scores.masked_fill(~mask, -torch.inf).argmax(1)
@@ -469,6 +549,13 @@ FAKES = {
         "the scale taken for a factor": Edit("logit_scale.exp()", "logit_scale"),
         "the scale taken for a temperature": Edit("logit_scale.exp()", "(-logit_scale).exp()"),
         "no scale": Edit("logit_scale.exp() * ", ""),
+        "lengths with an epsilon": lambda first, second, logit_scale: (
+            logit_scale.exp() * first / (first.norm(dim=1, keepdim=True) + 1e-8) @ (second / (second.norm(dim=1, keepdim=True) + 1e-8)).T
+        ),
+        "the scale clamped to a wider range": Edit("logit_scale.exp()", "logit_scale.clamp(-10, 10).exp()"),
+        "the scale clamped, its gradient passed on": Edit(
+            "logit_scale.exp()", "(logit_scale + (logit_scale.clamp(max=math.log(100)) - logit_scale).detach()).exp()"
+        ),
         "clamped in the forward pass": Edit("logit_scale.exp()", "logit_scale.exp().clamp(max=100)"),
         "transposed": lambda first, second, logit_scale: logit_scale.exp() * cosines(second, first),
         "normalised over the batch": Edit("F.normalize(first)", "F.normalize(first, dim=0)"),
@@ -486,6 +573,9 @@ FAKES = {
         ),
         "only earlier items": lambda contents: (contents[:, None] == contents).tril(-1),
         "neighbours": lambda contents: (contents[:, None] - contents).abs() == 1,
+        "as floats": lambda contents: (contents[:, None].float() == contents.float()).fill_diagonal_(False),
+        "as doubles": lambda contents: (contents[:, None].double() == contents.double()).fill_diagonal_(False),
+        "a batch must have items": Edit("same = contents", "assert len(contents) > 1\n    same = contents"),
     },
     "contrastive_loss": {
         "one direction": Edit("(F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2", "F.cross_entropy(logits, own)"),
@@ -500,6 +590,11 @@ FAKES = {
         "without the logarithm's trick": loss_by_exponentials,
         "only what is ignored": Edit("masked_fill(ignored", "masked_fill(~ignored"),
         "a hinge": hinge,
+        "a large number for −∞": Edit("-torch.inf", "-1e9"),
+        "the mask turned for the columns": lambda logits, ignored: (
+            F.cross_entropy(logits.masked_fill(ignored, -torch.inf), torch.arange(len(logits)))
+            + F.cross_entropy(logits.T.masked_fill(ignored, -torch.inf), torch.arange(len(logits)))
+        ) / 2,
         "the positive left out": lambda logits, ignored: (
             looped_loss(logits, ignored) - looped_loss(logits * 0, ignored)
         ),
@@ -520,6 +615,10 @@ FAKES = {
         "the diagonal": lambda queries, gallery, relevant, k=1: relevant.diagonal().to(queries.dtype).mean(),
         "any k": Edit("not 1 <= k <= len(gallery)", "False"),
         "k of 0": Edit("not 1 <= k", "not 0 <= k"),
+        "queries without an answer left out": Edit(
+            ".any(dim=1).to(queries.dtype).mean()", ".any(dim=1)[relevant.any(dim=1)].to(queries.dtype).mean()"
+        ),
+        "the whole gallery refused": Edit("<= len(gallery)", "< len(gallery)"),
         "chance": lambda queries, gallery, relevant, k=1: relevant.to(queries.dtype).mean(),
     },
     "modality_gap": {
@@ -536,6 +635,7 @@ FAKES = {
         "over the features": lambda first, second: (
             F.normalize(first, dim=0).mean(0) - F.normalize(second, dim=0).mean(0)
         ).norm(),
+        "lengths with an epsilon": Edit("F.normalize(first)", "(first / (first.norm(dim=1, keepdim=True) + 1e-6))"),
         "zero": lambda first, second: (first.sum() + second.sum()) * 0,
     },
     "perturb": {
@@ -549,6 +649,8 @@ FAKES = {
             (1 - level) * F.normalize(embeddings, dim=1) + level * F.normalize(noise, dim=1), dim=1
         ),
         "per feature": Edit("F.normalize(noise)", "F.normalize(noise, dim=0)"),
+        "noise with an epsilon": Edit("F.normalize(noise)", "noise / (noise.norm(dim=1, keepdim=True) + 1e-6)"),
+        "nothing to do at a level of 0": lambda embeddings, noise, level: moved(embeddings, noise, level) if level else embeddings.clone(),
         "the level ignored": Edit("level * length", "length"),
         "detached": lambda embeddings, noise, level: moved(embeddings.detach(), noise, level),
         "the length detached": Edit("length = embeddings.norm", "length = embeddings.detach().norm"),
@@ -566,6 +668,7 @@ FAKES = {
         "the motion detached": Edit("warp(pictures, k * flow)", "warp(pictures, k * flow.detach())"),
         "the picture detached": Edit("warp(pictures, k * flow)", "warp(pictures.detach(), k * flow)"),
         "one motion for the batch": every_step_alike,
+        "each frame moved on": lambda pictures, step, frames: moved_on(pictures, step, frames),
     },
 }  # fmt: skip
 
@@ -573,6 +676,14 @@ FAKES = {
 def judged(similarity, relevant, k):
     order = similarity.argsort(dim=1, descending=True)[:, :k]
     return torch.stack([row[index].any() for row, index in zip(relevant, order, strict=True)]).to(similarity.dtype).mean()
+
+
+def moved_on(pictures, step, frames):
+    """Each frame made of the one before."""
+    made = [pictures]
+    for _ in range(frames - 1):
+        made.append(tent(made[-1], step, 2)[:, 1])
+    return torch.stack(made, dim=1)
 
 
 def pool_by_exponentials(states, scores, mask):

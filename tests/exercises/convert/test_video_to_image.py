@@ -61,6 +61,18 @@ def test_psnr_can_be_raised_by_gradient(impl, draw):
     assert_close(impl.vjp("psnr", x, y, wrt=0, cotangent=g), expected, hint="keep it in torch: it may be a loss")
 
 
+@pytest.mark.stub("psnr")
+def test_psnr_of_nearly_equal_pictures_in_float32(impl):
+    target = torch.linspace(0.8, 1, 64).reshape(2, 1, 4, 8)
+    predicted = target + torch.tensor([1e-3, -2e-4])[:, None, None, None]
+    error = (predicted.double() - target.double()).square().mean((1, 2, 3))
+    for scale, peak in ((1.0, 1.0), (255.0, 255.0)):
+        expected = -10 * torch.log10(error)
+        hint = "means of squares less twice the product cancel: square the difference; no floor, no epsilon"
+        result = impl.psnr(scale * predicted, scale * target, peak)
+        assert_close(result, expected.float(), tolerance=1e-3, hint=hint, hint_for="values NaN")
+
+
 def window_of(size, sigma):
     line = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / sigma) ** 2)
     window = np.outer(line, line)
@@ -160,6 +172,20 @@ def test_a_window_must_fit_into_the_picture(impl, draw):
     )
 
 
+@pytest.mark.stub("ssim")
+def test_ssim_of_flat_pictures_and_of_single_pixels(impl):
+    flat = torch.full((1, 2, 3, 4), 0.5).double()
+    for x, y in ((flat, flat), (flat * 0, flat * 0), (flat * 0, flat)):
+        expected = gradients(lambda a, b: similarity(a, b, 3), (x, y), (torch.ones(1).double(),))
+        actual = impl.vjp("ssim", x, y, size=3, wrt=(0, 1), cotangent=torch.ones(1).double())
+        hint = "where nothing varies the gradient is a number too: the root of a variance has an infinite slope at 0"
+        for name, one, other in zip("xy", actual, expected, strict=True):
+            assert_close(one, other, tolerance=1e-4, what=f"the gradient of {name}", hint=hint, hint_for="values NaN")
+    x, y = torch.linspace(0, 1, 24).double().reshape(1, 2, 3, 4), torch.linspace(1, 0.2, 24).double().reshape(1, 2, 3, 4)
+    expected = ((2 * x * y + 1e-4) / (x**2 + y**2 + 1e-4)).mean((1, 2, 3))
+    assert_close(impl.ssim(x, y, size=1), expected, hint="a window of one pixel has a mean, and no variance")
+
+
 # --- the cell ---
 
 
@@ -172,9 +198,10 @@ def gates_of(weight, bias, x, h):
 
 
 def cell_of(weight, bias, x, h, c):
-    i, f, g, o = gates_of(weight, bias, x, h)
-    c = c / (1 + torch.exp(-f)) + torch.tanh(g) / (1 + torch.exp(-i))
-    return torch.tanh(c) / (1 + torch.exp(-o)), c
+    z = gates_of(weight, bias, x, h)
+    i, f, o = (0.5 + 0.5 * torch.tanh(z[k] / 2) for k in (0, 1, 3))  # σ
+    c = f * c + i * torch.tanh(z[2])
+    return o * torch.tanh(c), c
 
 
 def random_cell(impl, draw, kernel, hidden=None):
@@ -244,6 +271,12 @@ def test_an_open_forget_gate_keeps_the_memory(impl, draw):
     h, kept = cell(draw.normal(2, inputs, 3, 4), draw.normal(2, hidden, 3, 4), c)
     assert_close(kept, c, what="c", hint="σ(f) = 1 and σ(i) = 0 leave c as it is: no tanh on its way")
     assert_close(h, torch.tanh(c) / 2, what="h", hint="h = σ(o) tanh(c), here with σ(0) = ½")
+    zeros, g = torch.zeros(2, inputs, 3, 4).double(), [torch.zeros_like(c), torch.ones_like(c)]
+    actual = cell.vjp(zeros, torch.zeros_like(c), c, wrt="parameters", cotangent=g)
+    hint = "gates that are fully open or shut have a slope of 0: 1 / (1 + exp(−z)) makes it ∞ / ∞, torch.sigmoid does not"
+    assert_close(
+        actual["gates.bias"], torch.zeros_like(bias), what="the gradient of gates.bias", hint=hint, hint_for="values NaN"
+    )
 
 
 # --- the network ---
@@ -371,7 +404,7 @@ def test_without_a_teacher_a_step_sees_the_prediction(impl, draw):
     B, T = draw.size(2, 3), draw.size(3, 5)
     frames = random_frames(draw, truth.patch, B, T)
     mask = draw.uniform(B, T) < 0.5
-    mask[0, 1:], mask[1, 1], mask[1, 2] = False, True, False
+    mask[0], mask[1, :3] = False, torch.tensor([True, False, True])
     hint = "item by item: the true frame where the mask says so, else the prediction of the step before; always the first frame"
     assert_close(model(frames, mask), truth.run(frames, mask, T), hint=hint)
     hidden = frames.clone()
@@ -428,6 +461,21 @@ def test_predictions_become_inputs(impl, draw):
 
 
 @pytest.mark.stub("rollout")
+def test_a_rollout_keeps_what_is_no_ink(impl):
+    model = impl.NextFrame(impl.Config(channels=1, layers=1, patch=1, kernel=1))
+    weights = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    weights["head.bias"] += 0.75  # each frame is the one before, and three quarters more
+    model.load_state_dict(weights)
+    frames = torch.tensor([[-2.0, 0.5], [0.25, 9.0]])[:, :, None, None, None].expand(2, 2, 1, 3, 2)
+    expected = frames[:, -1:] + 0.75 * torch.arange(1.0, 6).reshape(1, 5, 1, 1, 1)
+    hint = "predictions are fed back and returned as they are, beyond [0, 1] too; `steps` of them, and none of the given frames"
+    assert_close(impl.rollout(model, frames, 5), expected, hint=hint)
+    assert_close(
+        impl.rollout(model, frames[:, 1:], 1), expected[:, :1], hint="one frame is enough to start from, one step to make"
+    )
+
+
+@pytest.mark.stub("rollout")
 def test_gradient_of_a_rollout(impl, draw):
     model, truth = random_network(impl, draw)
     B, K, S = draw.batch(1, 2), draw.size(1, 3), draw.size(2, 3)
@@ -458,6 +506,16 @@ def test_gradient_of_the_loss(impl, draw):
     expected = 2 * (predictions - frames[:, 1:]) / (B * T * N)
     hint = "2 · error / number of values: mean, not sum, and nothing detached"
     assert_close(impl.vjp("next_frame_loss", predictions, frames, wrt=0), expected, hint=hint)
+
+
+@pytest.mark.stub("next_frame_loss")
+def test_blank_frames_count_and_so_does_the_size_of_an_error(impl):
+    frames = torch.zeros(2, 3, 1, 2, 2)
+    frames[1] = 1.0
+    for value, expected in ((0.5, 0.25), (1e4, (1e8 + 9999.0**2) / 2), (0.0, 0.5)):
+        hint = "every pixel counts, blank ones too, by the square of its error: no mask, no clamp"
+        result = impl.next_frame_loss(torch.full((2, 2, 1, 2, 2), value), frames)
+        assert_close(result, torch.tensor(expected), what=f"the loss of {value:g} everywhere", hint=hint)
 
 
 # --- the verb ---
@@ -513,6 +571,7 @@ def test_other_videos_are_refused(impl, draw, shape):
 @pytest.mark.stub("convert")
 def test_no_video_is_refused_for_its_number(impl, draw):
     model, expected = small_converter(impl, draw)
+    model.eval()
     videos = draw.uniform(1, 7, 1, 24, 24)
     result = impl.convert(model, videos)
     assert_equal(tuple(result.shape), (1, 1, 24, 24), what="the shape", hint="a batch of one keeps its axis")
@@ -662,6 +721,10 @@ FAKES = {
         ),
         "summed": Edit(".mean(dim=1)", ".sum(dim=1)"),
         "an epsilon": Edit("peak**2 / mse", "peak**2 / (mse + 1e-8)"),
+        "squares less products": Edit(
+            'F.mse_loss(predicted, target, reduction="none")',
+            "(predicted.square() - 2 * predicted * target + target.square()).abs()",
+        ),
         "absolute error": Edit("mse_loss", "l1_loss"),
         "of the last axis": Edit(".flatten(1).mean(dim=1)", ".flatten(1)[:, -1]"),
         "detached": Edit("mse_loss(predicted,", "mse_loss(predicted.detach(),"),
@@ -680,6 +743,10 @@ FAKES = {
         "luminance only": Edit("local = ", "local = (2 * mx * my + c1) / (mx * mx + my * my + c1) #"),
         "structure only": Edit("local = ", "local = (2 * covariance + c2) / (vx + vy + c2) #"),
         "deviations, not variances": Edit("(vx + vy + c2)", "(2 * (vx.clamp(min=1e-12) * vy.clamp(min=1e-12)).sqrt() + c2)"),
+        "a root on the way": Edit("(vx + vy + c2)", "(vx.clamp(min=0).sqrt().square() + vy.clamp(min=0).sqrt().square() + c2)"),
+        "windows of two pixels at least": Edit(
+            "if min(x.shape[-2:]) < size:", "size = max(size, 2)\n    if min(x.shape[-2:]) < size:"
+        ),
         "over the batch": Edit(
             "return local.unflatten(0, x.shape[:2]).flatten(1).mean(dim=1)", "return local.mean().repeat(len(x))"
         ),
@@ -710,6 +777,11 @@ FAKES = {
         "cut off in time": Edit("[x, h]", "[x, h.detach()]"),
         "a memory cut off in time": Edit("torch.sigmoid(f) * c", "torch.sigmoid(f) * c.detach()"),
         "the memory clamped": Edit("return", "c = torch.tanh(c)\n        return"),
+        "a sigmoid by hand": Edit(
+            "c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)",
+            "c = 1 / (1 + torch.exp(-f)) * c + 1 / (1 + torch.exp(-i)) * torch.tanh(g)",
+        ),
+        "gates clamped": Edit("torch.sigmoid(f) * c", "torch.sigmoid(f.clamp(-9, 9)) * c"),
     },
     "NextFrame.step": {
         "no skip": Edit("return frame + ", "return "),
@@ -739,6 +811,7 @@ FAKES = {
         "the mask turned round": Edit("None], frame, predictions[-1])", "None], predictions[-1], frame)"),
         "the mask of the first item": Edit("truth[:, t, None, None, None]", "truth[:1, t, None, None, None]"),
         "the mask of the step before": Edit("truth[:, t, None", "truth[:, t - 1, None"),
+        "the flag of the first step": Edit("truth[:, t, None, None, None]", "truth[:, 0, None, None, None]"),
         "no memory between steps": Edit("prediction, states = self.step", "prediction, _ = self.step"),
         "predictions fed back detached": Edit("predictions[-1])", "predictions[-1].detach())"),
         "states detached": Edit("self.step(frame, states)", "self.step(frame, states.detach())"),
@@ -762,6 +835,8 @@ FAKES = {
             :, frames.shape[1] - 1 : -1
         ],
         "copies": lambda model, frames, steps: frames[:, -1:].expand(-1, steps, -1, -1, -1),
+        "clamped on the way": Edit("model.step(made[-1], states)", "model.step(made[-1].clamp(-4, 4), states)"),
+        "clamped at the end": Edit("torch.stack(made, dim=1)", "torch.stack(made, dim=1).clamp(-9, 9)"),
         "detached": Edit("made[-1], states", "made[-1].detach(), states.detach()"),
         "without a gradient": torch.no_grad()(rollout_in_one_loop),
     },
@@ -772,6 +847,10 @@ FAKES = {
         "summed over an item": lambda predictions, frames: (predictions - frames[:, 1:]).square().flatten(1).sum(1).mean(),
         "the last frame only": lambda predictions, frames: F.mse_loss(predictions[:, -1], frames[:, -1]),
         "a root": lambda predictions, frames: F.mse_loss(predictions, frames[:, 1:]).sqrt(),
+        "blank pixels left out": lambda predictions, frames: (
+            (predictions - frames[:, 1:]).square() * ((frames[:, 1:] != 0) | (frames[:, :-1] != 0))
+        ).mean(),
+        "large errors cut": lambda predictions, frames: (predictions - frames[:, 1:]).square().clamp(max=1e3).mean(),
         "changes, not frames": lambda predictions, frames: F.mse_loss(predictions, frames[:, 1:] - frames[:, :-1]),
         "detached": Edit("predictions,", "predictions.detach(),"),
         "halved": Edit("F.mse_loss", "0.5 * F.mse_loss"),

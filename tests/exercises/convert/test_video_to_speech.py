@@ -50,6 +50,26 @@ def test_the_ends_of_the_path(impl, draw):
         assert_close(x, expected, what=f"the point at t = {t:g}", hint="t = 0 is noise and t = 1 is data, unlike in diffusion")
 
 
+@pytest.mark.stub("interpolate")
+def test_paths_of_single_numbers_and_their_gradients(impl, draw):
+    B, sigma = draw.batch(2), draw.choice([0.0, 0.3])
+    noise, data, t = draw.normal(3, B).unbind()
+    x, velocity = impl.interpolate(noise, data, t, sigma)
+    hint = "an item may be a single number, a picture, a video: only its first axis is known"
+    assert_close(x, (1 - (1 - sigma) * t) * noise + t * data, what="the point", hint=hint)
+    assert_close(velocity, data - (1 - sigma) * noise, what="the velocity", hint=hint)
+    shape = B, 2, 3
+    noise, data, (g, h) = draw.normal(*shape), draw.normal(*shape), draw.normal(2, *shape)
+    s = t[:, None, None]
+    expected = (
+        (1 - (1 - sigma) * s) * g - (1 - sigma) * h, s * g + h, ((data - (1 - sigma) * noise) * g).sum((1, 2)),
+    )  # fmt: skip
+    actual = impl.vjp("interpolate", noise, data, t, sigma, wrt=(0, 1, 2), cotangent=[g, h])
+    hint = "data may come from an encoder that learns, so detach nothing"
+    for name, mine, truth in zip(("noise", "data", "t"), actual, expected, strict=True):
+        assert_close(mine, truth, what=f"the gradient of {name}", hint=hint)
+
+
 # --- the time ---
 
 
@@ -71,7 +91,7 @@ def test_sines_and_cosines_of_even_logarithms(impl, draw):
 
 
 @pytest.mark.stub("time_features")
-@pytest.mark.parametrize("features", [0, 2, 5, 7])
+@pytest.mark.parametrize("features", [-4, 0, 2, 3, 5, 7])
 def test_features_come_in_pairs(impl, draw, features):
     with raises(ValueError, hint="an odd number has no half, and two frequencies are needed to lie between slowest and fastest"):
         impl.time_features(draw.uniform(3), features)
@@ -85,6 +105,18 @@ def test_time_features_follow_the_dtype(impl, draw):
     assert_close(
         impl.time_features(t, 2 * pairs), expected, tolerance=1e-4, hint="the dtype is that of t", hint_for="values dtype"
     )
+
+
+@pytest.mark.stub("time_features")
+def test_features_at_the_ends_of_time(impl):
+    t = torch.tensor([0.0, 1.0, -0.5, 1000.0]).double()
+    for slowest, fastest in ((1.0, 100.0), (2.0, 2.0), (50.0, 0.5)):
+        angles = t[:, None] * torch.tensor([slowest, fastest]).double()
+        expected = torch.cat([angles.sin(), angles.cos()], dim=1)
+        hint = "four features are the fewest: both ends of the range, which may be equal or fall, at any time"
+        assert_close(impl.time_features(t, 4, slowest, fastest), expected, hint=hint, hint_for="values NaN")
+    empty = impl.time_features(t[:0], 6)
+    assert_close(empty, torch.zeros(0, 6).double(), hint="no times, no rows", hint_for="shape")
 
 
 # --- guidance ---
@@ -107,6 +139,17 @@ def test_guidance_changes_nothing_where_both_agree(impl, draw):
     assert_close(
         impl.guided_velocity(velocity, velocity, draw.number(2, 7)), velocity, hint="their difference is scaled, nothing else"
     )
+
+
+@pytest.mark.stub("guided_velocity")
+def test_gradient_of_the_guided_velocity(impl, draw):
+    shape = random_shape(draw)
+    conditional, unconditional, g = draw.normal(*shape), draw.normal(*shape), draw.normal(*shape)
+    for scale in (0.0, 1.0, draw.number(1.5, 7)):
+        by = impl.vjp("guided_velocity", conditional, unconditional, scale, wrt=(0, 1), cotangent=g)
+        hint = "samples are tuned, and guided networks distilled, through both velocities: detach neither"
+        assert_close(by[0], scale * g, what="the gradient of the conditional velocity", hint=hint)
+        assert_close(by[1], (1 - scale) * g, what="the gradient of the unconditional velocity", hint=hint)
 
 
 # --- Gaussians ---
@@ -173,6 +216,21 @@ def test_gradient_of_the_field(impl, draw):
     expected = g * slope / noise
     hint = "likelihoods of flows are made of this derivative"
     assert_close(field.vjp(noise, t, wrt=0, cotangent=g), expected, tolerance=1e-6, hint=hint)
+
+
+@pytest.mark.stub("GaussianField.forward")
+def test_a_gaussian_without_width_and_one_of_any_width(impl):
+    deviation = torch.tensor([0.0, 1e-4, 1.0, 1e4]).double()
+    mean, x = torch.tensor([1.0, -2.0, 0.0, 3.0]).double(), torch.tensor([[0.5, 1.0, -1.0, 2.0]] * 3).double()
+    t = torch.tensor([0.0, 0.5, 0.999]).double()
+    s = t[:, None]
+    expected = mean + (s * deviation**2 - (1 - s)) / ((1 - s) ** 2 + (s * deviation) ** 2) * (x - s * mean)
+    actual = impl.GaussianField(mean, deviation)(x, t)
+    hint = "all of the data may be one point: the velocity leads straight to it, and nothing is added below the bar"
+    for k, name in enumerate(("0", "1e-4", "1", "1e4")):
+        assert_close(
+            actual[:, k], expected[:, k], what=f"the velocity for a deviation of {name}", hint=hint, hint_for="values NaN"
+        )
 
 
 # --- samplers ---
@@ -263,6 +321,26 @@ def small_model(impl, draw):
     weights = draw.like(model.state_dict())
     model.load_state_dict(weights)
     return model, weights
+
+
+@pytest.mark.stub("VideoToSpeech.condition")
+def test_a_sure_encoder_and_nobody_told(impl):
+    model = impl.VideoToSpeech(impl.Config(channels=4, layers=1, prompt=1))
+    state = model.state_dict()
+    state["nothing"] = torch.linspace(-1, 1, len(state["nothing"]))
+    model.load_state_dict(state)
+    digits, places = 1e4 * (torch.eye(10)[[3, 9, 0]] - 0.5), -1e4 * (1 - torch.eye(4)[[1, 0, 3]])
+    last = len(state["voices.weight"]) - 1
+    voices = torch.tensor([last, 0, last])
+    expected = state["digits.weight"].T[[3, 9, 0]] + state["places.weight"].T[[1, 0, 3]] + state["voices.weight"][voices]
+    hint = "a softmax of large logits is one-hot, not NaN: it subtracts the largest first; the last row of `voices` is anybody's"
+    assert_close(model.condition(digits, places, voices), expected, hint=hint, hint_for="values NaN")
+    untold, hint = torch.zeros(3, dtype=torch.bool), "nobody is told: `nothing` and the voice, whatever the encoder says"
+    expected = state["nothing"] + state["voices.weight"][voices]
+    assert_close(model.condition(digits, places, voices, untold), expected, hint=hint)
+    g = torch.ones_like(expected)
+    by = model.vjp(digits, places, voices, untold, wrt=(0, 1), cotangent=g, method="condition")
+    assert_close(by[0], torch.zeros(3, 10), what="the gradient of digits that are not told", hint=hint, hint_for="values NaN")
 
 
 def asked_of(weights, digits, places, voices, told):
@@ -474,6 +552,9 @@ FAKES = {
         "sigma ignored in the velocity": Edit(", data - (1 - sigma) * noise", ", data - noise"),
         "one time for all": Edit("t = t.reshape(-1, *[1] * (data.ndim - 1))", "t = t.mean()"),
         "the time of the first item": Edit("t = t.reshape(-1, *[1] * (data.ndim - 1))", "t = t[0]"),
+        "only for items with axes": Edit("t = t.reshape(-1, *[1] * (data.ndim - 1))", "t = t[:, None].reshape(-1, 1, *[1] * (data.ndim - 2))"),
+        "the path detached": Edit("t * data, data", "t * data.detach(), data"),
+        "the target detached": Edit(", data - (1 - sigma) * noise", ", (data - (1 - sigma) * noise).detach()"),
         "a circle, as in a variance-preserving path": lambda noise, data, t, sigma=0.0: (
             torch.einsum("b,b...->b...", torch.cos(t * math.pi / 2), noise) + torch.einsum("b,b...->b...", torch.sin(t * math.pi / 2), data),
             data - (1 - sigma) * noise,
@@ -493,6 +574,11 @@ FAKES = {
         "stacked, not joined": Edit("torch.cat([angles.sin(), angles.cos()], dim=1)", "torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)"),
         "odd numbers accepted": Edit("features % 2 or features < 4", "features < 4"),
         "two accepted": Edit("features % 2 or features < 4", "features % 2 or features < 2"),
+        "three accepted": Edit("features % 2 or features < 4", "features != 3 and features % 2 or features < 3"),
+        "four refused": Edit("features < 4", "features < 5"),
+        "an epsilon in the logarithm": lambda t, features, slowest=1.0, fastest=100.0: (
+            looped_features(t.clamp(0, 1), features, slowest, fastest)
+        ),
         "the time itself": lambda t, features, slowest=1.0, fastest=100.0: t[:, None].expand(-1, features),
     },
     "guided_velocity": {
@@ -503,6 +589,9 @@ FAKES = {
         "scaled": lambda conditional, unconditional, scale: scale * conditional,
         "not guided": lambda conditional, unconditional, scale: conditional,
         "a difference": lambda conditional, unconditional, scale: scale * (conditional - unconditional),
+        "the unconditional velocity detached": Edit("return unconditional", "return unconditional.detach()"),
+        "the direction detached": Edit("scale * (conditional - unconditional)", "scale * (conditional - unconditional.detach())"),
+        "no guidance, no gradient": Edit("return unconditional +", "return conditional.detach() if scale == 1 else unconditional +"),
     },
     "GaussianField.forward": {
         "straight to the mean": lambda self, x, t: self.mean - x,
@@ -516,6 +605,11 @@ FAKES = {
         "the mean left out": Edit("self.mean + covariance", "covariance"),
         "one time for all": Edit("t = t.reshape(-1, *[1] * (x.ndim - 1))", "t = t[0]"),
         "the gradient cut": Edit("(x - t", "(x.detach() - t"),
+        "an epsilon below the bar": Edit("t.square() * variance)", "t.square() * variance + 1e-6)"),
+        "a deviation of at least a thousandth": Edit("self.deviation.square()", "self.deviation.clamp(min=1e-3).square()"),
+        "divided by the deviation on the way": lambda self, x, t: (
+            field_by_posterior(self, x / self.deviation * self.deviation, t)
+        ),
     },
     "euler": {
         "backwards in time": Edit("k / steps", "1 - k / steps"),
@@ -558,6 +652,9 @@ FAKES = {
         "all or none": Edit("told[:, None]", "told.all()"),
         "the mask turned round": Edit("asked, self.nothing)", "self.nothing, asked)"),
         "never withheld": Edit("told is not None", "False"),
+        "exponentials over their sum": Edit("digits.softmax(dim=1)", "digits.exp() / digits.exp().sum(1, keepdim=True)"),
+        "logits clamped": Edit("places.softmax(dim=1)", "places.clamp(-5, 5).softmax(dim=1)"),
+        "anybody has no voice": Edit("self.voices(voices)", "self.voices(voices) * (voices < len(motion.VOICES))[:, None]"),
         "nothing added, not put in place": Edit("torch.where(told[:, None], asked, self.nothing)",
             "asked + self.nothing * ~told[:, None]"),
         "the encoder cut off": Edit("digits.softmax(dim=1)", "digits.detach().softmax(dim=1)"),
@@ -628,11 +725,9 @@ VARIANTS = {
     },
 }  # fmt: skip
 
-# Noise, data and times are given; a path is never differentiated here.
+# Noise, data and times are given to the loss, and nothing learns through them.
 NO_GRADIENT = {
-    "interpolate": ("noise", "data", "t"),
     "time_features": ("t",),
-    "guided_velocity": ("conditional", "unconditional"),
     "GaussianField.forward": ("self", "t"),
     "flow_matching_loss": ("data", "noise", "t"),
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course.testing import Edit, assert_close, assert_equal, assert_finite, assert_true, raises
+from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -42,6 +42,18 @@ def test_there_is_always_a_channel(impl, draw):
     assert_equal(result, 1, what="M", hint="rounded down it may be 0, and nothing passes through no channel: at least 1")
 
 
+@pytest.mark.stub("middle_channels")
+def test_a_budget_that_is_spent_to_the_last_weight(impl):
+    for inputs, outputs in ((4, 4), (8, 8), (1, 1), (1, 3), (1, 16), (3, 1), (10**6, 10**6)):
+        halves = 9 * inputs + 3 * outputs
+        expected = max(1, 27 * inputs * outputs // halves)
+        hint = "at most as many weights: equally many are allowed, one more is not; and at least one channel"
+        assert_equal(impl.middle_channels(inputs, outputs), expected, what=f"M of {inputs} and {outputs} channels", hint=hint)
+    for size, time, expected in ((1, 3, 3), (3, 1, 3), (5, 1, 3), (1, 1, 2)):
+        hint = "size is that of the kernel in space, time that over frames; each may be 1"
+        assert_equal(impl.middle_channels(4, 4, size=size, time=time), expected, what="M", hint=hint)
+
+
 # --- Conv2Plus1D.forward -----------------------------------------------------------------------------------------------
 
 
@@ -75,9 +87,14 @@ def test_gradient_goes_back_in_time_and_space(impl, draw):
     module, state, x, stride = random_convolution(impl, draw)
     g = draw.normal(*own_convolution(state, x, stride).shape)
     with torch.enable_grad():
-        leaf = x.clone().requires_grad_()
-        (expected,) = torch.autograd.grad((own_convolution(state, leaf, stride) * g).sum(), leaf)
-    assert_close(module.vjp(x, wrt=0, cotangent=g), expected, hint="is something detached, or mixed up on the way back?")
+        leaves = {name: value.clone().requires_grad_() for name, value in {**state, "x": x}.items()}
+        total = (own_convolution(leaves, leaves["x"], stride) * g).sum()
+        expected = dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+    hint = "is something detached, or mixed up on the way back?"
+    assert_close(module.vjp(x, wrt=0, cotangent=g), expected.pop("x"), what="the gradient of x", hint=hint)
+    actual = module.vjp(x, wrt="parameters", cotangent=g)
+    for name, truth in expected.items():
+        assert_close(actual[name], truth, what=f"the gradient of {name}", hint=hint)
 
 
 # --- AttentionPool.forward ---------------------------------------------------------------------------------------------
@@ -128,11 +145,35 @@ def test_gradient_reaches_frames_through_mean_and_weights(impl, draw):
     module, state, frames = random_pool(impl, draw)
     cotangents = tuple(draw.normal(*value.shape) for value in own_pool(state, frames))
     with torch.enable_grad():
-        leaf = frames.clone().requires_grad_()
-        total = sum((value * g).sum() for value, g in zip(own_pool(state, leaf), cotangents, strict=True))
-        (expected,) = torch.autograd.grad(total, leaf)
-    result = module.vjp(frames, wrt=0, cotangent=cotangents)
-    assert_close(result, expected, hint="a frame counts twice: as what is averaged, and as what decides how much")
+        leaves = {name: value.clone().requires_grad_() for name, value in {**state, "frames": frames}.items()}
+        total = sum((value * g).sum() for value, g in zip(own_pool(leaves, leaves["frames"]), cotangents, strict=True))
+        expected = dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+    result, hint = (
+        module.vjp(frames, wrt=0, cotangent=cotangents),
+        "a frame counts twice: as what is averaged, and as what decides how much",
+    )
+    assert_close(result, expected.pop("frames"), what="the gradient of the frames", hint=hint)
+    actual, hint = module.vjp(frames, wrt="parameters", cotangent=cotangents), "what is relevant is learned: detach no weight"
+    for name, truth in expected.items():
+        assert_close(actual[name], truth, what=f"the gradient of {name}", hint=hint)
+
+
+@pytest.mark.stub("AttentionPool.forward")
+def test_a_frame_may_be_far_more_relevant_than_others(impl):
+    module = impl.AttentionPool(2, 2)
+    state = module.state_dict()
+    state |= {"hidden.weight": torch.eye(2), "hidden.bias": torch.zeros(2), "relevance.bias": torch.tensor([-1e4, 1e4])}
+    state["relevance.weight"] = torch.tensor([[2e4, 0.0], [0.0, -2e4]])
+    module.load_state_dict(state)
+    frames = torch.tensor([[[1.0, 2.0], [-1.0, -3.0], [0.0, 1.0]]])
+    pooled, weights = module(frames)
+    hint = "exp of 10,000 is no number: softmax subtracts the largest first"
+    expected = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
+    assert_close(weights, expected, what="the weights", hint=hint, hint_for="values NaN")
+    assert_close(pooled, frames[:, :2], what="the means", hint=hint, hint_for="values NaN")
+    gradient = module.vjp(frames, wrt=0, cotangent=(torch.ones(1, 2, 2), torch.ones(1, 2, 3)))
+    expected = torch.tensor([[[1.0, 1], [1, 1], [0, 0]]])
+    assert_close(gradient, expected, what="the gradient of the frames", hint=hint, hint_for="values NaN")
 
 
 # --- inverse_sigmoid_decay ---------------------------------------------------------------------------------------------
@@ -154,7 +195,7 @@ def test_late_steps_do_not_overflow(impl, draw):
 
 
 @pytest.mark.stub("inverse_sigmoid_decay")
-@pytest.mark.parametrize("k", [0.999, 0.0, -3.0, math.nan])
+@pytest.mark.parametrize("k", [1 - 1e-9, 0.999, 0.0, -3.0, math.nan])
 def test_k_is_at_least_one(impl, k):
     with raises(ValueError, hint="k below 1 begins with less than half of the true words: refuse it, and NaN too"):
         impl.inverse_sigmoid_decay(3, k)
@@ -163,6 +204,12 @@ def test_k_is_at_least_one(impl, k):
 @pytest.mark.stub("inverse_sigmoid_decay")
 def test_one_is_allowed(impl):
     assert_close(impl.inverse_sigmoid_decay(0, 1.0), 0.5, what="ε at the first step with k = 1", hint="k = 1 is still right")
+    for step in (20, 40, 700, 709, 710, 745, 1000, 10**9):
+        expected, hint = math.exp(-step) / (1 + math.exp(-step)), "no floor: it falls to 0, and goes on where exp(i) is no number"
+        ratio = (impl.inverse_sigmoid_decay(step, 1) + 1e-300) / (expected + 1e-300)
+        assert_between(
+            ratio, 0.999, 1.001 if step < 690 else 1e9, what=f"ε at step {step} with k = 1, over what it should be", hint=hint
+        )
 
 
 # --- scheduled_inputs --------------------------------------------------------------------------------------------------
@@ -195,6 +242,18 @@ def test_keep_of_one_and_of_zero(impl, draw):
     uniforms[:, -1] = 0.0  # a uniform of exactly 0 is not below 0
     result = impl.scheduled_inputs(inputs, logits, uniforms, 0.0)
     assert_equal(result, expected, what="the inputs", hint="with keep = 0 no true word but the start token is left")
+
+
+@pytest.mark.stub("scheduled_inputs")
+def test_a_coin_that_lands_on_the_edge(impl):
+    inputs = torch.tensor([[2**24 + 1, 2**24 + 3, 2**24 + 5, 2**24 + 7]] * 2)
+    logits = 1e4 * F.one_hot(torch.tensor([[1, 2, 3, 0], [3, 0, 1, 2]]), 4).float()
+    uniforms = torch.tensor([[0.9, 0.5, 0.4999, 0.0], [0.0, 0.0, 0.75, 0.5]])
+    expected = torch.tensor([[2**24 + 1, 1, 2**24 + 5, 2**24 + 7], [2**24 + 1, 2**24 + 3, 0, 1]])
+    hint = "kept where the uniform is *below* keep, so that one of exactly keep replaces; words are whole numbers of any size"
+    assert_equal(impl.scheduled_inputs(inputs, logits, uniforms, 0.5), expected, what="the inputs", hint=hint)
+    start = impl.scheduled_inputs(inputs[:, :1], logits[:, :1], uniforms[:, :1], 0.0)
+    assert_equal(start, inputs[:, :1], what="inputs of one word", hint="the start token stays, and nothing follows it")
 
 
 # --- run_free ----------------------------------------------------------------------------------------------------------
@@ -232,6 +291,18 @@ def test_a_sentence_without_an_end_is_cut_off(impl, draw):
     expected = torch.tensor([written(table, start, length) for start in starts.tolist()])
     hint = "exactly `length` words, of which the last need not be <eos>"
     assert_equal(impl.run_free(impl.Toy(table), starts, length), expected, what="what was written", hint=hint)
+
+
+@pytest.mark.stub("run_free")
+def test_what_is_written_has_its_full_length(impl):
+    V, length = 5, 6
+    for words in ([EOS, 4, 4, 4, 4, 4], [3, PAD, 4, EOS, 3, 3], [3, BOS, 3, EOS, 4, EOS], [3, 4, 3, 4, 3, EOS], [PAD] * 6):
+        table = F.one_hot(torch.tensor(words), V).float()[:, None].expand(length, 7, V).contiguous()
+        end = words.index(EOS) + 1 if EOS in words else length
+        expected = torch.tensor([words[:end] + [PAD] * (length - end)] * 2)
+        hint = f"length is {length} wherever the sentences end, if only <eos> ends one: <pad> and <bos> before it are words like any other"
+        result = impl.run_free(impl.Toy(table), torch.tensor([1, 3]), length)
+        assert_equal(result, expected, what="what was written", hint=hint)
 
 
 def middle_by_search(inputs, outputs, *, size=3, time=3):
@@ -273,6 +344,11 @@ def looped_pool(self, frames):
         weights.append((w / w.sum(0)).T)
         means.append(weights[-1] @ clip)
     return torch.stack(means), torch.stack(weights)
+
+
+def pool_clip_by_clip(self, frames):
+    weights = [self.relevance(self.hidden(clip).tanh()).softmax(0).T for clip in frames]
+    return torch.stack([w @ clip for w, clip in zip(weights, frames, strict=True)]), torch.stack(weights)
 
 
 def scheduled_word_by_word(inputs, logits, uniforms, keep):
@@ -330,6 +406,12 @@ def free_one_by_one(score, starts, length):
     return torch.tensor(rows)
 
 
+def cut(words):
+    """Without the columns behind the last <eos>, if all have ended."""
+    ends = [row.index(EOS) + 1 if EOS in row else words.shape[1] for row in words.tolist()]
+    return words[:, : max(ends)]
+
+
 FAKES = {
     "middle_channels": {
         "the outputs": lambda inputs, outputs, *, size=3, time=3: outputs,
@@ -342,8 +424,7 @@ FAKES = {
         "time and space swapped": Edit("size**2 * inputs + time * outputs", "time * inputs + size**2 * outputs"),
         "time forgotten": Edit("time * size**2 * inputs * outputs", "size**2 * inputs * outputs"),
         "possibly none": Edit("max(1, ", "max(0, "),
-        "always of 3×3×3": lambda inputs, outputs, *, size=3, time=3: middle_by_search(inputs, outputs),
-        "a fraction": Edit("//", "/"),
+        "fewer weights": Edit("time * size**2 * inputs * outputs //", "(time * size**2 * inputs * outputs - 1) //"),
     },
     "Conv2Plus1D.forward": {
         "no ReLU between": convolve_by(lambda x: x),
@@ -364,6 +445,10 @@ FAKES = {
                 F.relu(self.space(x[:, t])).shape[2], -1)) for t in range(x.shape[1])], dim=1
         ),
         "frames detached": Edit("self.space(x.flatten(0, 1))", "self.space(x.flatten(0, 1).detach())"),
+        "a half that does not learn": lambda self, x: F.conv3d(
+            torch.stack([F.relu(self.space(x[:, t])) for t in range(x.shape[1])], dim=2),
+            self.time.weight.detach()[..., None, None], self.time.bias, padding=(1, 0, 0),
+        ).transpose(1, 2),
     },
     "AttentionPool.forward": {
         "the plain mean": lambda self, frames: (
@@ -379,6 +464,8 @@ FAKES = {
         "frames detached": pool_by(values=lambda self, frames: frames.detach()),
         "the last frame": Edit("return weights @ frames, weights", "return 0 * (weights @ frames) + frames[:, -1:], weights"),
         "not normalised": Edit(".softmax(dim=2)", ".sigmoid()"),
+        "exponentials over their sum": looped_pool,
+        "hidden states that do not learn": Edit("torch.tanh(self.hidden(frames))", "torch.tanh(F.linear(frames, self.hidden.weight.detach(), self.hidden.bias))"),
         "a position counted in": Edit(
             "torch.tanh(self.hidden(frames))", "torch.tanh(self.hidden(frames) + torch.arange(frames.shape[1])[:, None])"
         ),
@@ -394,6 +481,9 @@ FAKES = {
         "more than 1 asked": Edit("not k >= 1", "not k > 1"),
         "NaN accepted": Edit("not k >= 1", "k < 1"),
         "cut off early": Edit("700.0", "5.0"),
+        "cut off before it is small": Edit("700.0", "30.0"),
+        "a floor": Edit("return 1 / (", "return 1e-12 + 1 / ("),
+        "nearly 1 accepted": Edit("not k >= 1", "not k > 0.9999"),
     },
     "scheduled_inputs": {
         "predictions not shifted": scheduled_by(written=lambda logits: logits.argmax(2)),
@@ -407,6 +497,10 @@ FAKES = {
         "the coin of the word before": scheduled_by(coin=lambda uniforms, keep: uniforms.roll(1, dims=1) < keep),
         "teacher forcing": lambda inputs, logits, uniforms, keep: inputs,
         "zero counts as kept": scheduled_by(coin=lambda uniforms, keep: uniforms <= keep),
+        "only zero does not count as kept": scheduled_by(coin=lambda uniforms, keep: (uniforms <= keep) & (keep > 0)),
+        "words as floats": lambda inputs, logits, uniforms, keep: (
+            scheduled_by()(inputs, logits, uniforms, keep).float().long()
+        ),
     },
     "run_free": {
         "goes on after the end": free_by(stop=False),
@@ -419,6 +513,8 @@ FAKES = {
         "stops when the first sentence ends": Edit("masked_fill(ended, motion.PAD)", "masked_fill(ended[:1], motion.PAD)"),
         "the start token can end": Edit("torch.zeros_like(starts, dtype=torch.bool)", "starts == motion.EOS"),
         "ends for one word": Edit("ended = ended | (word == motion.EOS)", "ended = word == motion.EOS"),
+        "a pad ends as well": Edit("(word == motion.EOS)", "(word == motion.EOS) | (word == motion.PAD)"),
+        "as long as the longest": lambda score, starts, length: cut(free_with_a_buffer(score, starts, length)),
         "the best of the batch": free_by(pick=lambda logits: logits.argmax(1)[:1].expand(len(logits))),
     },
 }  # fmt: skip
@@ -440,7 +536,7 @@ VARIANTS = {
     },
     "AttentionPool.forward": {
         "einsum": pool_by(),
-        "clip by clip": looped_pool,
+        "clip by clip": pool_clip_by_clip,
         "softmax before transposing": Edit(".transpose(1, 2).softmax(dim=2)", ".softmax(dim=1).mT"),
     },
     "inverse_sigmoid_decay": {
