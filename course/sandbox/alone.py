@@ -17,6 +17,7 @@ def import_all(config: dict[str, Any]) -> None:
 
     torch.manual_seed(0)  # brings in what it needs now, once, instead of in every child
     torch.ones(1).half().float()  # asks what processor this is, which a child cannot see
+    (3.0 * torch.ones(2, device="meta")).sum()  # imports for a second; a rule asks answers on a device without numbers
     sys.modules["course.sandbox.worker"].rehearse()
     keep()
 
