@@ -126,7 +126,8 @@ def run_module(source: str, label: str) -> types.ModuleType:
     filename = f"<{label}>"
     module = types.ModuleType(MODULE)
     module.__file__ = filename
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    lines = [f"{line}\n" for line in source.split("\n")]  # as Python counts them, whatever else breaks a line elsewhere
+    linecache.cache[filename] = (len(source), None, lines, filename)
     sys.modules[MODULE] = module  # dataclasses look their module up
     exec(compile(source, filename, "exec", dont_inherit=True), module.__dict__)
     return module
