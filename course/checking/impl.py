@@ -81,11 +81,11 @@ class Impl:
         """
         self._backend.seed(seed, thorough)
         self._twins.begin()
-        self._complaint = None
+        self._complaint = None if thorough else self._complaint
         self._stubs = set(stubs)
 
     def settle(self) -> None:
-        """End a round that has passed: raise what was wrong in other dtypes or on another device. A wrong value is told before that."""
+        """End a case that has passed: raise what was wrong in other dtypes or on another device. A wrong value is told before that."""
         if self._complaint is not None:
             raise self._complaint
 
