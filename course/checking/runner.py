@@ -8,7 +8,7 @@ import sys
 import types
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,15 @@ def run_case(case: Case, impl: Impl, seed: int) -> Verdict:
         if verdict.status != "passed":
             break
         verdict = _run_once(case, impl, Draw(_stream(seed, case, number), single=axis, alone=number == 1), seed)
+    return _concluded(verdict, impl) if verdict.status == "passed" else verdict
+
+
+def _concluded(verdict: Verdict, impl: Impl) -> Verdict:
+    """A verdict after all values were right: what was wrong in other dtypes or on another device fails a case too."""
+    try:
+        impl.conclude()
+    except CheckFailure as error:
+        return replace(verdict, status="failed", message=str(error), public=error.public, hint=error.hint)
     return verdict
 
 

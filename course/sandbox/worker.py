@@ -105,17 +105,10 @@ def rehearse() -> None:
     ones = torch.ones(2, 3, dtype=torch.float64)
     for number in range(20):
         for request in (
-            {
-                "op": "construct",
-                "target": ["Linear", None, ""],
-                "args": [3, 2],
-                "kwargs": {},
-                "identity": 1 << 32,
-                "seed": [number, False],
-            },
-            {"op": "tell", "target": ["eval", 1 << 32, ""], "args": [], "kwargs": {}},
-            {"op": "call", "target": ["state_dict", 1 << 32, ""], "args": [], "kwargs": {}},
-            {"op": "call", "target": ["f", None, ""], "args": [ones], "kwargs": {}},
+            {"op": "construct", "target": ["Linear", None], "args": [3, 2], "kwargs": {}, "identity": 1 << 32, "seed": [number]},
+            {"op": "tell", "target": ["eval", 1 << 32], "args": [], "kwargs": {}},
+            {"op": "call", "target": ["state_dict", 1 << 32], "args": [], "kwargs": {}},
+            {"op": "call", "target": ["f", None], "args": [ones], "kwargs": {}},
         ):
             value = served.do(codec.decode(codec.encode(request)))
             codec.decode(codec.encode({"id": number, "ok": value if request["op"] == "call" else None}))
