@@ -843,7 +843,7 @@ FAKES = {
         "a speed of 0 accepted": Edit("not speed > 0", "speed < 0"),
         "NaN accepted": Edit("not speed > 0", "speed <= 0"),
         "padding multiplied away": Edit(
-            "torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0)", "(log_durations.exp() / speed).round().clamp(min=1) * mask"
+            "torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0)", "((log_durations.exp() / speed).round().clamp(min=1) * mask)"
         ),
         "no longer than the course's clips": Edit(".clamp(min=1)", ".clamp(1, 64)"),
         "a speed below a half refused": Edit("not speed > 0", "not speed > 0.01"),

@@ -144,6 +144,8 @@ def test_survives_certain_logits(impl):
     assert_finite(result, hint="log(sigmoid(x)) is log(0) for large −x: use F.logsigmoid")
     expected = -Binomial(LEVELS, logits=logits.double()).log_prob(counts.double()).sum(1).float()
     assert_close(result, expected, hint="clamping the probability changes the loss: use F.logsigmoid")
+    alone = impl.reconstruction_nll(logits[1:], counts[1:])
+    assert_close(alone, expected[1:], what="the result of an item alone", hint="n is 16, whatever counts a batch holds")
     slope = impl.vjp("reconstruction_nll", logits, counts, wrt=0, cotangent=torch.ones(2))
     hint = "d / d logit = n·p − k is a finite number for any logit: no 0 · ∞ on the way back, and nothing clamped"
     assert_close(slope, LEVELS * torch.sigmoid(logits) - counts, what="the gradient", hint=hint, hint_for="values NaN")
