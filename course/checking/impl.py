@@ -43,6 +43,53 @@ class Backend(Protocol):
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any: ...
     def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Remote: ...
     def tell(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None: ...
+    def settle(self) -> None: ...
+    def vjp(
+        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], wrt: Sequence[int] | str, cotangent: Any
+    ) -> Any: ...
+
+
+class WrongType(ImplementationError):
+    """A call returned something that its signature does not promise."""
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(what, "", message)
+
+
+TRIES = 3
+_asked: WeakKeyDictionary[Backend, dict[str, int]] = WeakKeyDictionary()  # in how many cases each stub was asked elsewhere
+
+
+class Impl:
+    """One implementation of a unit. `reference` is the unit's own module: it gives signatures, and twins of what is constructed."""
+
+    def __init__(self, backend: Backend, reference: types.ModuleType) -> None:
+        self._backend = backend
+        self._reference = reference
+        self._twins = Twins(reference)
+        self._stubs: set[str] = set()
+        self._complaint: RuleBroken | None = None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._call(Target(name), getattr(self._reference, name, None), args, kwargs)
+
+        return call
+
+    def seed(self, seed: int, *, thorough: bool = False, stubs: Iterable[str] = ()) -> None:
+        """Begin a round: seed the implementation's own randomness; handles of earlier rounds are void.
+
+        thorough: whether inputs are strided views, and modules are watched. stubs: those whose first call is made again on a device
+        without numbers and, once for a backend, in other dtypes.
+        """
+        self._backend.seed(seed, thorough)
+        self._twins.begin()
+        self._complaint = None if thorough else self._complaint
+        self._stubs = set(stubs)
+
     def settle(self) -> None:
         """End a round: what was asked for is done, and an object that cannot be made has raised, though nobody has used it."""
         self._backend.settle()
@@ -104,7 +151,6 @@ class Backend(Protocol):
                     asked[stub] = TRIES
             except RuleBroken as complaint:
                 self._complaint = self._complaint or complaint
-                asked[stub] = tries  # the same questions again are to have the same verdict
 
     def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""
