@@ -151,6 +151,7 @@ class Impl:
                     asked[stub] = TRIES
             except RuleBroken as complaint:
                 self._complaint = self._complaint or complaint
+                asked[stub] = tries  # the same questions again are to have the same verdict
 
     def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""

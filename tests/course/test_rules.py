@@ -75,7 +75,7 @@ def answered(stub, body, **extra):
 def asked(impl, stub):
     """One call of a stub with inputs that suit it, in a round that passes."""
     result = called(impl, stub)
-    impl.settle()
+    impl.conclude()
     return result
 
 
