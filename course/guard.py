@@ -4,6 +4,7 @@ It runs beside the implementation, in a sandbox too, so it depends on torch alon
 that is for whoever knows what the reference does (`course.checking.rules`).
 """
 
+import contextlib
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -132,3 +133,31 @@ def strided(x: Tensor, turn: int) -> Tensor:
         return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
     larger = x.new_zeros(*(size + 1 for size in x.shape[:-1]), 2 * x.shape[-1] + 1)  # no two axes of its slice can be merged
     return larger[(*[slice(1, None)] * (x.ndim - 1), slice(1, None, 2))].copy_(x)
+
+
+def spoil(value: Any, given: Any) -> list[tuple[Tensor, Tensor]]:
+    """Write over the tensors in what a call returned, unless their memory is part of what it was given. Each with what it held."""
+    mine = {_memory(x) for x in _tensors(given)}
+    spoiled = []
+    for x in _tensors(value):
+        x = x.detach()
+        if x.layout is torch.strided and not x.is_meta and x.numel() and _memory(x) not in mine:
+            spoiled.append((x, x.clone()))
+            with contextlib.suppress(RuntimeError):  # an expanded one, say
+                x.copy_(~x if x.dtype is torch.bool else x + 1)
+    return spoiled
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr() if x.layout is torch.strided else id(x)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+        yield from value.buffers()
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)

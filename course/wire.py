@@ -4,6 +4,7 @@ Everything a test does to an implementation passes through `Executor`: in this p
 or a mutant, and later in a sandboxed one for a stranger's code. It depends on torch alone, so that it can be all that a sandbox holds.
 """
 
+import contextlib
 import copy
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.guard import Change, Guard, strided
+from course.guard import Change, Guard, spoil, strided
 
 UNCOPIED = "Uncopied"  # the kind of an error: what a call is given cannot be copied, so the call cannot be made again
 PLAIN = (type(None), bool, int, float, str)
@@ -42,7 +43,8 @@ class Named:
 class Target:
     """What is called: a top-level name, or a method of a remote object (`__call__` for the object itself).
 
-    how: empty, or the name of a dtype or `meta`: the call is made on copies of all that it is given, cast or moved there.
+    how: empty, or the name of a dtype or `meta`: the call is made on copies of all that it is given, cast or moved there; or `again`:
+    on copies, twice, without gradients, what the first call returned written over before the second.
     """
 
     name: str
@@ -145,18 +147,42 @@ class Executor:
 
     def _elsewhere(self, target: Target, inputs: list[Any], named: dict[str, Any]) -> list[Any]:
         """The call on copies in another dtype, or on a device without numbers. The global generator is left as it was."""
-        held = self.held(target.object_id)
-        state = torch.default_generator.get_state()
+        held, state = self.held(target.object_id), torch.default_generator.get_state()
         try:
             try:
-                held, inputs, named = moved(copy.deepcopy((held, inputs, named)), target.how)
+                copies = [copy.deepcopy((held, inputs, named)) for _ in range(2 if target.how == "again" else 1)]
+                cast = copies[0] if target.how == "again" else moved(copies[0], target.how)
             except Exception as error:
                 raise ImplementationError(self._name(target), UNCOPIED, type(error).__name__) from None
+            if target.how == "again":
+                return self._again(target, inputs, named, copies, state)
+            held, inputs, named = cast
             with torch.enable_grad():
                 found = list(tensors_in(self._run(target, inputs, named, held)))
         finally:
             torch.default_generator.set_state(state)
         return [x.device.type for x in found if x.ndim] if target.how == "meta" else [self._outward(x) for x in found]
+
+    def _again(self, target: Target, args: list[Any], kwargs: dict[str, Any], copies: list[Any], state: Tensor) -> Any:
+        """The tensors of the second of two calls without gradients, with `Changed` what these have changed. What the first returned is
+        written over in between, for it is its caller's: who keeps it to give it out again gives out something else."""
+        changes: dict[Change, None] = {}
+        spoiled: list[tuple[Tensor, Tensor]] = []
+        try:
+            for held, inputs, named in copies:
+                torch.default_generator.set_state(state)
+                pairs = [(str(i), args[i], inputs[i]) for i in range(len(inputs))] + [(n, kwargs[n], named[n]) for n in named]
+                guard = Guard([*pairs, ("self", held, held)], generators=False)
+                with torch.no_grad():
+                    result = self._run(target, inputs, named, held)
+                changes |= dict.fromkeys(guard.changes())
+                found = [self._outward(x) for x in tensors_in(result)]
+                spoiled += spoil(result, [held, inputs, named])
+        finally:
+            for x, before in reversed(spoiled):  # it may be a constant of the module
+                with contextlib.suppress(RuntimeError):
+                    x.copy_(before)
+        return Changed(found, list(changes)) if changes else found
 
     def construct(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], identity: int | None = None) -> Remote:
         """Call a class and keep what it makes, as number `identity` if one is given. Raises ImplementationError if it raises, or makes

@@ -16,9 +16,9 @@ from torch import Tensor
 from course.checking.twins import Call, Twins
 from course.guard import SWITCHES, Change
 from course.testing import FLOOR, TOLERANCE, CheckFailure
-from course.wire import UNCOPIED, ImplementationError, Target, tensors_in
+from course.wire import UNCOPIED, Changed, ImplementationError, Target, tensors_in
 
-WAYS = ("float32", "float64", "bfloat16", "meta")
+WAYS = ("again", "float32", "float64", "bfloat16", "meta")
 LOOSE = 10  # how much further than a test allows a result in another dtype may be from the first one
 ASPECTS = {
     "": "changes its argument `{}` in place: work on a copy",
@@ -54,8 +54,11 @@ def judge_changes(function: Callable[..., Any], changes: Iterable[Any], call: Ca
         allowed.update(_named(function, change, call) for change in twins.last().changes)
     for name, what in named:
         if (name, what) not in allowed:
-            said = GLOBALS[name][what] if name in GLOBALS else ASPECTS[what].format(name)
-            raise RuleBroken(f"{function.__qualname__} {said}")
+            raise RuleBroken(f"{function.__qualname__} {_said(name, what)}")
+
+
+def _said(name: str, what: str) -> str:
+    return GLOBALS[name][what] if name in GLOBALS else ASPECTS[what].format(name)
 
 
 def _named(function: Callable[..., Any], change: Any, call: Call) -> Change:
@@ -92,7 +95,7 @@ def ask_elsewhere(
         return value
 
     floats = _floats(call)
-    same = {str(x.dtype).removeprefix("torch.") for x in floats} if floats else set(WAYS) - {"meta"}
+    same = {str(x.dtype).removeprefix("torch.") for x in floats} if floats else set(WAYS) - {"again", "meta"}
     for how in ways:
         if how in same:
             continue
@@ -125,12 +128,21 @@ def _wrong(
             return (
                 RuleBroken(f"{name} makes a tensor on the CPU instead of on its input's device", error.message) if lies else None
             )
+        if how == "again":
+            return RuleBroken(f"{name} fails where no gradients are recorded: it raised {error.kind}", error.message)
         if "not implemented for" in error.message or (how == "bfloat16" and not re.search(MISMATCH, error.message)):
             return None  # torch or NumPy lacks it, not the answer
         hint = "make constants in the dtype of the input, and cast nothing to a dtype of your own"
         return RuleBroken(f"{name} fails where its float tensors are {how}: it raised {error.kind}", error.message, hint)
+    if how == "again" and isinstance(found, Changed):
+        argument, what = _named(function, found.changes[0], call)
+        return RuleBroken(f"{name} {_said(argument, what)} where no gradients are recorded")
     if type(found) is not list:
         return RuleBroken(f"{name} sent what is no answer")
+    if how == "again":
+        again = value is None or (len(found) == len(list(tensors_in(value))) and all(map(_near, found, tensors_in(value))))
+        hint = "give out a new tensor at each call: what was returned is its caller's, who may write to it"
+        return None if again else RuleBroken(f"{name} gives another result when it is called again", hint=hint)
     if how == "meta":
         stray = any(device != "meta" for device in found)
         return RuleBroken(f"{name} returns a tensor on the CPU instead of on its input's device") if stray else None
