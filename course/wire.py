@@ -96,6 +96,7 @@ class Executor:
         self._namespace = namespace
         self._device = torch.device(device)
         self._objects: dict[int, Any] = {}
+        self._counts: dict[int | None, int] = {}  # how often modules were called, of those that are counted
         self._watchful, self._strided, self._handed = watchful, False, 0
 
     def seed(self, seed: int, thorough: bool = False) -> None:
@@ -105,6 +106,7 @@ class Executor:
         thorough: whether tensors are handed in as strided views, and modules and foreign generators are watched besides arguments.
         """
         self._objects.clear()
+        self._counts = {}  # a new one: modules that somebody keeps go on counting in the old one
         self._watchful = self._strided = thorough
         self._handed = 0
         if self._device.type == "cpu":
@@ -291,9 +293,20 @@ class Executor:
                 return lambda: dict(held.state_dict())
             if target.name in ("train", "eval"):
                 return lambda: getattr(held, target.name)() and None
+            if target.name == "forward_calls" and isinstance(held, nn.Module):
+                return lambda: self._forward_calls(target.object_id, held)
             found = held if target.name == "__call__" else getattr(held, target.name, None)
         if not callable(found):
             raise ImplementationError(target.name, "", f"{target.name} is {describe(found)}, expected something to call")
+        return found
+
+    def _forward_calls(self, number: int | None, module: nn.Module) -> int:
+        """How often a module was called since this was asked last; it counts from the first time on."""
+        if number not in self._counts:
+            counts = self._counts
+            module.register_forward_pre_hook(lambda *_: counts.__setitem__(number, counts[number] + 1))
+        found = self._counts.get(number, 0)
+        self._counts[number] = 0
         return found
 
     def _inward(self, value: Any) -> Any:

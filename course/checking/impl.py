@@ -4,6 +4,7 @@
     model = impl.VAE(impl.Config(latent=3))          construct; objects are held by handle
     model(x, y, noise); model.decode(z, y)           call an object, or one of its methods
     model.train(); model.state_dict(); ...           what every nn.Module has
+    model.forward_calls()                            how often it was called since this was asked last
     impl.vjp("elbo", x, y, wrt=0)                    gradients; `wrt=(0, 1)` for several
     model.vjp(x, y, wrt="parameters", cotangent=g)   gradients of an object's parameters
     impl.given("bigram")                             a function to be passed to another function

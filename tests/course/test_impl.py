@@ -88,6 +88,16 @@ def test_functions_objects_methods_and_state(impl):
     assert (net(torch.ones(64, 4)) - net(torch.ones(64, 4))).abs().sum() > 0, "train() must switch dropout on"
 
 
+def test_calls_of_a_module_are_counted_from_the_first_question_on(impl):
+    net, other = impl.Net(impl.Config()), impl.Net(impl.Config())
+    net(torch.ones(1, 3))
+    assert net.forward_calls() == 0, "what was before the first question is not counted"
+    impl.apply(net, torch.ones(1, 3))
+    impl.vjp("apply", net, torch.ones(1, 3), wrt=1, cotangent=torch.ones(1, 2))
+    other(torch.ones(1, 3))
+    assert (net.forward_calls(), net.forward_calls()) == (2, 0)
+
+
 def test_effects_on_held_objects_are_seen_through_their_state(impl):
     net = impl.Net(impl.Config())
     net.eval()

@@ -343,8 +343,11 @@ def test_gradient_reaches_the_picture_by_both_ways_whatever_the_length_of_captio
     hint = (
         "both halves pass their gradient on: no `no_grad`, nothing detached; null_captions(tokens) is as long as the captions are"
     )
+    model.forward_calls()  # counted from here on
     actual = impl.vjp("guided_velocity", model, x, t, tokens, scale, wrt=1, cotangent=g)
     assert_close(actual, expected, tolerance=1e-6, what="the gradient of the picture", hint=hint)
+    hint = "a sampler pays for each call of the network: put both halves into one batch"
+    assert_true(model.forward_calls() <= 1, "the network is called more than once", hint=hint)
 
 
 # --- ddim_step ---------------------------------------------------------------------------------------------------------
@@ -555,6 +558,7 @@ FAKES = {
             "null_captions(tokens)", "torch.tensor([motion.BOS, motion.EOS] + [motion.PAD] * (motion.TOKENS - 2)).expand(len(x), -1)"
         ),
         "times side by side": Edit("torch.cat([t, t])", "t.repeat_interleave(2)"),
+        "two calls": Edit("model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)", "[model(x, t, half) for half in both.chunk(2)]"),
     },
     "ddim_step": {
         "fresh noise": step_with_fresh_noise,
