@@ -159,6 +159,18 @@ def test_flows_that_lead_out_of_the_picture(impl, padding):
 
 
 @pytest.mark.stub("warp")
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 1)])
+def test_flows_that_lead_out_of_a_picture_one_pixel_wide(impl, size):
+    aside = torch.tensor(((0.0, 0.0), (0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5), (1.0, 0.0), (0.0, -1.0), (9.0, 9.0)))
+    images, flow = torch.arange(2.0, 2.0 + size[0] * size[1]).reshape(1, 1, *size).double(), aside.double()[:, :, None, None]
+    inputs = images.expand(len(aside), 1, *size).contiguous(), flow.expand(-1, 2, *size).contiguous()
+    for padding in ("zeros", "border"):
+        hint = "zeros outside, half of it at half a pixel: with aligned corners the only column is found everywhere"
+        actual = impl.warp(*inputs, padding)
+        assert_close(actual, by_gathers(*inputs, padding), what=f"{padding}: the result", hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("warp")
 def test_warp_agrees_with_an_affine_grid(impl, draw):
     B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     images, theta = draw.normal(B, C, H, W), draw.normal(B, 2, 3, scale=0.5)
@@ -587,6 +599,9 @@ FAKES = {
         "the normalisation of aligned corners": Edit(
             "[(2 * x + 1) / W - 1, (2 * y + 1) / H - 1]", "[2 * x / (W - 1) - 1, 2 * y / (H - 1) - 1]"
         ),
+        "a side of one pixel found everywhere": lambda images, flow, padding="zeros": only_pixel_everywhere(
+            images, flow, padding
+        ),
         "the half pixel forgotten": Edit("[(2 * x + 1) / W - 1, (2 * y + 1) / H - 1]", "[2 * x / W - 1, 2 * y / H - 1]"),
         "the flow subtracted": Edit("base_grid(flow) + flow", "base_grid(flow) - flow"),
         "forwards": splat,
@@ -728,7 +743,16 @@ def aligned_corners(images, flow, padding="zeros"):
     """The other convention, with the normalisation that belongs to it."""
     H, W = images.shape[-2:]
     x, y = position_of(flow)
-    grid = torch.stack((x / (W - 1), y / (H - 1)), dim=3) * 2 - 1
+    framed = F.pad(images, (1, 1, 1, 1), mode="constant" if padding == "zeros" else "replicate")  # no side is of one pixel
+    grid = torch.stack(((x + 1) / (W + 1), (y + 1) / (H + 1)), dim=3) * 2 - 1
+    return F.grid_sample(framed, grid, mode="bilinear", padding_mode=padding, align_corners=True)
+
+
+def only_pixel_everywhere(images, flow, padding="zeros"):
+    """As `aligned_corners` without a frame: where a side is of one pixel, that pixel is found wherever the flow leads."""
+    H, W = images.shape[-2:]
+    x, y = position_of(flow)
+    grid = torch.stack((x / max(W - 1, 1), y / max(H - 1, 1)), dim=3) * 2 - 1
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=True)
 
 
