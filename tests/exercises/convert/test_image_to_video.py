@@ -465,6 +465,16 @@ def layers(draw):
 
 
 @pytest.mark.stub("synthesise")
+@pytest.mark.parametrize("size", [(1, 3), (3, 1)])
+def test_an_image_one_pixel_wide_leaves_the_picture_too(impl, size):
+    images = torch.arange(2.0, 5.0).reshape(1, 1, *size).double()
+    flows = torch.tensor([[[0.5, 0.5], [-1.0, 0.0], [0.0, 1.0]]]).double()[..., None, None].expand(1, 3, 2, *size).contiguous()
+    inputs = images, flows, torch.full((1, 3, 1, *size), 0.75).double(), torch.ones(1, 3, 1, *size).double()
+    hint = "zeros outside of the image, also where it has a single column or row: warp it with `warp`"
+    assert_close(impl.synthesise(*inputs), mixed(*inputs), hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("synthesise")
 def test_frames_mix_the_warped_image_and_the_residual(impl, draw):
     inputs = layers(draw)
     hint = "each item's image, warped by each of its own flows: mask · warped + (1 − mask) · residual, zeros outside of the image"
@@ -694,6 +704,9 @@ FAKES = {
         "detached": lambda flow: looped_slices(flow.detach()),
     },
     "synthesise": {
+        "a side of one pixel found everywhere": lambda images, flows, masks, residuals: torch.lerp(
+            residuals, torch.stack([only_pixel_everywhere(images, flow) for flow in flows.unbind(1)], dim=1), masks
+        ),
         "the mask turned": Edit("masks * warped + (1 - masks) * residuals", "(1 - masks) * warped + masks * residuals"),
         "the residual added": Edit("(1 - masks) * residuals", "residuals"),
         "the residual only": lambda images, flows, masks, residuals: residuals.clone(),

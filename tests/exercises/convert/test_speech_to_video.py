@@ -548,7 +548,7 @@ FAKES = {
         "NaN for silence": Edit("weights = weights.masked_fill(~mask, 0.0)", "pass"),
         "a large number for −∞": Edit("-torch.inf", "-1e9"),
         "a large number added": lambda states, scores, mask: torch.einsum(
-            "bt,btc->bc", (scores - 1e9 * ~mask).softmax(1) * mask.any(1, keepdim=True), states
+            "bt,btc->bc", (scores - 1e9 * (~mask).to(scores)).softmax(1) * mask.any(1, keepdim=True), states
         ),
         "−∞ added": lambda states, scores, mask: torch.einsum(
             "bt,btc->bc",
@@ -612,7 +612,7 @@ FAKES = {
         "a sum of both": Edit(") / 2", ")"),
         "summed over items": Edit("F.cross_entropy(logits, own)", 'F.cross_entropy(logits, own, reduction="sum")'),
         "every other item a negative": Edit("logits = logits.masked_fill(ignored, -torch.inf)", "pass"),
-        "a large number added": Edit("logits.masked_fill(ignored, -torch.inf)", "logits - 1e9 * ignored"),
+        "a large number added": Edit("logits.masked_fill(ignored, -torch.inf)", "logits - 1e9 * ignored.to(logits)"),
         "ignored logits of 0": loss_of_zeroed,
         "many positives": loss_with_many_positives,
         "without the logarithm's trick": loss_by_exponentials,

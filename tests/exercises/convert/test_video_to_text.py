@@ -214,7 +214,7 @@ def test_one_is_allowed(impl):
 
 @pytest.mark.stub("inverse_sigmoid_decay")
 def test_falls_on_where_k_is_large(impl):
-    for step in (0, 500, 700, 1000, 5000, 60_000):
+    for step in (0, 500, 700, 1000, 5000, 50_000):
         expected = 1 / (1 + math.exp(step / 100) / 100)
         hint = "exp overflows where step / k is above 709: it is the exponent that is held, not the step"
         ratio = impl.inverse_sigmoid_decay(step, 100) / expected
