@@ -506,7 +506,7 @@ FAKES = {
         "the bias forgotten": Edit("@ weight + prior", "@ weight"),
         "test features by their own mean": Edit("(test_x - mean)", "(test_x - test_x.mean(0))"),
         "a faint ridge taken for none": Edit("add_(ridge)", "add_(ridge if ridge > 1e-6 else 1.0)"),
-        "no ridge below a thousandth": Edit("add_(ridge)", "add_(max(ridge, 1e-3))"),
+        "no ridge below a hundredth": Edit("add_(ridge)", "add_(max(ridge, 1e-2))"),
         "only classes that training has seen": Edit("read == test_y).double().mean()", "read == test_y)[test_y <= train_y.max()].double().mean()"),
         "as many classes as kinds of labels": Edit("F.one_hot(train_y)", "F.one_hot(train_y.unique(return_inverse=True)[1])"),
     },
