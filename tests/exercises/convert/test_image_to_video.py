@@ -159,6 +159,18 @@ def test_flows_that_lead_out_of_the_picture(impl, padding):
 
 
 @pytest.mark.stub("warp")
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 1)])
+def test_flows_that_lead_out_of_a_picture_one_pixel_wide(impl, size):
+    aside = torch.tensor(((0.0, 0.0), (0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5), (1.0, 0.0), (0.0, -1.0), (9.0, 9.0)))
+    images, flow = torch.arange(2.0, 2.0 + size[0] * size[1]).reshape(1, 1, *size).double(), aside.double()[:, :, None, None]
+    inputs = images.expand(len(aside), 1, *size).contiguous(), flow.expand(-1, 2, *size).contiguous()
+    for padding in ("zeros", "border"):
+        hint = "zeros outside, half of it at half a pixel: with aligned corners the only column is found everywhere"
+        actual = impl.warp(*inputs, padding)
+        assert_close(actual, by_gathers(*inputs, padding), what=f"{padding}: the result", hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("warp")
 def test_warp_agrees_with_an_affine_grid(impl, draw):
     B, C, (H, W) = draw.batch(high=4), draw.size(high=4), draw.sizes(2)
     images, theta = draw.normal(B, C, H, W), draw.normal(B, 2, 3, scale=0.5)
@@ -453,6 +465,16 @@ def layers(draw):
 
 
 @pytest.mark.stub("synthesise")
+@pytest.mark.parametrize("size", [(1, 3), (3, 1)])
+def test_an_image_one_pixel_wide_leaves_the_picture_too(impl, size):
+    images = torch.arange(2.0, 5.0).reshape(1, 1, *size).double()
+    flows = torch.tensor([[[0.5, 0.5], [-1.0, 0.0], [0.0, 1.0]]]).double()[..., None, None].expand(1, 3, 2, *size).contiguous()
+    inputs = images, flows, torch.full((1, 3, 1, *size), 0.75).double(), torch.ones(1, 3, 1, *size).double()
+    hint = "zeros outside of the image, also where it has a single column or row: warp it with `warp`"
+    assert_close(impl.synthesise(*inputs), mixed(*inputs), hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("synthesise")
 def test_frames_mix_the_warped_image_and_the_residual(impl, draw):
     inputs = layers(draw)
     hint = "each item's image, warped by each of its own flows: mask · warped + (1 − mask) · residual, zeros outside of the image"
@@ -587,6 +609,9 @@ FAKES = {
         "the normalisation of aligned corners": Edit(
             "[(2 * x + 1) / W - 1, (2 * y + 1) / H - 1]", "[2 * x / (W - 1) - 1, 2 * y / (H - 1) - 1]"
         ),
+        "a side of one pixel found everywhere": lambda images, flow, padding="zeros": only_pixel_everywhere(
+            images, flow, padding
+        ),
         "the half pixel forgotten": Edit("[(2 * x + 1) / W - 1, (2 * y + 1) / H - 1]", "[2 * x / W - 1, 2 * y / H - 1]"),
         "the flow subtracted": Edit("base_grid(flow) + flow", "base_grid(flow) - flow"),
         "forwards": splat,
@@ -679,6 +704,9 @@ FAKES = {
         "detached": lambda flow: looped_slices(flow.detach()),
     },
     "synthesise": {
+        "a side of one pixel found everywhere": lambda images, flows, masks, residuals: torch.lerp(
+            residuals, torch.stack([only_pixel_everywhere(images, flow) for flow in flows.unbind(1)], dim=1), masks
+        ),
         "the mask turned": Edit("masks * warped + (1 - masks) * residuals", "(1 - masks) * warped + masks * residuals"),
         "the residual added": Edit("(1 - masks) * residuals", "residuals"),
         "the residual only": lambda images, flows, masks, residuals: residuals.clone(),
@@ -728,7 +756,16 @@ def aligned_corners(images, flow, padding="zeros"):
     """The other convention, with the normalisation that belongs to it."""
     H, W = images.shape[-2:]
     x, y = position_of(flow)
-    grid = torch.stack((x / (W - 1), y / (H - 1)), dim=3) * 2 - 1
+    framed = F.pad(images, (1, 1, 1, 1), mode="constant" if padding == "zeros" else "replicate")  # no side is of one pixel
+    grid = torch.stack(((x + 1) / (W + 1), (y + 1) / (H + 1)), dim=3) * 2 - 1
+    return F.grid_sample(framed, grid, mode="bilinear", padding_mode=padding, align_corners=True)
+
+
+def only_pixel_everywhere(images, flow, padding="zeros"):
+    """As `aligned_corners` without a frame: where a side is of one pixel, that pixel is found wherever the flow leads."""
+    H, W = images.shape[-2:]
+    x, y = position_of(flow)
+    grid = torch.stack((x / max(W - 1, 1), y / max(H - 1, 1)), dim=3) * 2 - 1
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course.testing import Edit, assert_between, assert_close, assert_equal, assert_true, raises
+from course.testing import Edit, assert_between, assert_close, assert_equal, assert_finite, assert_true, raises
 
 CONDITIONS = ("projection", "concatenation", "none")
 
@@ -80,7 +80,7 @@ def test_more_numbers_than_items_are_no_obstacle(impl, draw):
 
 
 @pytest.mark.stub("probe")
-def test_one_item_labels_that_are_missing_and_no_ridge(impl):
+def test_one_item_labels_that_are_missing_and_a_faint_ridge(impl):
     x = torch.tensor([[1.0, 0], [0.9, 0.1], [1.1, -0.2], [0.8, 0], [-1.0, 0.1], [-0.9, 0]]).double()
     y = torch.tensor([0, 0, 0, 0, 2, 2])  # no item of class 1
     for test_x, test_y, ridge in (
@@ -96,7 +96,7 @@ def test_one_item_labels_that_are_missing_and_no_ridge(impl):
         assert_close(impl.probe(x, y, test_x, test_y, ridge), expected, hint=hint, hint_for="values NaN")
     faint = 0.01 * x
     assert_close(
-        impl.probe(faint, y, faint, y, 0.0), 1.0, hint="a ridge of 0 is legal, and is not the default", hint_for="values NaN"
+        impl.probe(faint, y, faint, y, 1e-8), 1.0, hint="a faint ridge is legal, and is not the default", hint_for="values NaN"
     )
     unlike = torch.tensor([1, 1, 0, 0, 2, 2])
     assert_close(impl.probe(x, y, x, unlike), 4 / 6, hint="learnt on the labels of `train`, held against those of `test`")
@@ -223,6 +223,17 @@ def test_gradient_of_image_and_condition(impl, draw, condition):
     for name, a, b in zip(("image", "condition"), actual, expected, strict=True):
         a = torch.zeros_like(b) if a is None else a
         assert_close(a, b, tolerance=1e-6, what=f"the gradient of the {name}", hint="the generator learns through the scores")
+
+
+@pytest.mark.stub("Discriminator.forward")
+def test_a_condition_that_is_not_looked_at_may_be_anything(impl, draw):
+    model, state = weights(impl, draw, "Discriminator", impl.Config(embedding=3, channels=2, condition="none"))
+    images, e = draw.uniform(2, 1, 24, 24), torch.tensor([[math.nan] * 3, [math.inf, 0.0, -math.inf]]).double()
+    hint = "leave the condition out where it is `none`: 0 · NaN is NaN"
+    assert_close(model(images, e), scored(state, images, e, "none"), tolerance=1e-6, hint=hint, hint_for="NaN")
+    by_images, by_e = model.vjp(images, e, wrt=(0, 1), cotangent=torch.ones(2).double())
+    assert_finite(by_images, what="the gradient of the image", hint=hint)
+    assert_close(by_e, torch.zeros_like(e), what="the gradient of the condition", hint=hint, hint_for="NaN values")
 
 
 @pytest.mark.stub("Discriminator.forward")
@@ -494,7 +505,8 @@ FAKES = {
         "the smallest value": Edit("argmax", "argmin"),
         "the bias forgotten": Edit("@ weight + prior", "@ weight"),
         "test features by their own mean": Edit("(test_x - mean)", "(test_x - test_x.mean(0))"),
-        "a ridge of 0 taken for none": Edit("add_(ridge)", "add_(ridge or 1.0)"),
+        "a faint ridge taken for none": Edit("add_(ridge)", "add_(ridge if ridge > 1e-6 else 1.0)"),
+        "no ridge below a hundredth": Edit("add_(ridge)", "add_(max(ridge, 1e-2))"),
         "only classes that training has seen": Edit("read == test_y).double().mean()", "read == test_y)[test_y <= train_y.max()].double().mean()"),
         "as many classes as kinds of labels": Edit("F.one_hot(train_y)", "F.one_hot(train_y.unique(return_inverse=True)[1])"),
     },
@@ -515,6 +527,10 @@ FAKES = {
     },
     "Discriminator.forward": {
         "the condition ignored": Edit('self.condition == "projection"', "False"),
+        "multiplied by zero, not left out": Edit(
+            "return scores + (self.project(conditions) * features).sum(dim=1) if self.condition == \"projection\" else scores",
+            "return scores + float(self.condition == \"projection\") * (self.project(conditions) * features).sum(dim=1)",
+        ),
         "always projected": Edit('self.condition == "projection"', "True"),
         "never concatenated": Edit('self.condition == "concatenation"', "False"),
         "only the condition": Edit("return scores + (self.project", "return (self.project"),

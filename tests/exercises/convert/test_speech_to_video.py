@@ -59,6 +59,16 @@ def test_states_that_are_masked_leave_no_trace(impl, draw):
 
 
 @pytest.mark.stub("attention_pool")
+def test_scores_that_are_masked_may_be_anything(impl):
+    states, mask = torch.arange(1.0, 9.0).double().reshape(1, 4, 2), torch.tensor([[True, False, True, False]])
+    for score in (1e10, 1e300, math.inf, -math.inf, math.nan):
+        scores = torch.tensor([[0.5, score, -0.5, score]]).double()
+        hint = "what the mask leaves out has weight 0, whatever its score: put -inf in its place, add nothing to it"
+        what = f"the result with masked scores of {score:g}"
+        assert_close(impl.attention_pool(states, scores, mask), pooled(states, scores, mask), what=what, hint=hint)
+
+
+@pytest.mark.stub("attention_pool")
 def test_equal_scores_give_the_mean(impl, draw):
     states, scores, mask = sequences(draw)
     expected = torch.stack([state[kept].mean(0) for state, kept in zip(states, mask, strict=True)])
@@ -247,6 +257,16 @@ def test_loss_survives_the_largest_scale(impl, draw):
     )
     wrong = (torch.ones(B, B) - torch.eye(B)) / (B * (B - 1)) - torch.eye(B) / B
     assert_close(impl.vjp("contrastive_loss", -logits, ignored, wrt=0), wrong, what="the gradient of a hopeless case", hint=hint)
+
+
+@pytest.mark.stub("contrastive_loss")
+def test_logits_that_are_ignored_may_be_anything(impl):
+    ignored = torch.tensor([[False, True, False], [False, False, False], [False, True, False]])
+    for logit in (1e10, math.inf, -math.inf, math.nan):
+        logits = torch.arange(9.0).double().reshape(3, 3).sin().masked_fill(ignored, logit)
+        what = f"the loss with ignored logits of {logit:g}"
+        hint = "what is ignored is left out, whatever it is: put -inf in its place, add nothing to it"
+        assert_close(impl.contrastive_loss(logits, ignored), looped_loss(logits, ignored), what=what, hint=hint)
 
 
 @pytest.mark.stub("contrastive_loss")
@@ -527,6 +547,13 @@ FAKES = {
         ),
         "NaN for silence": Edit("weights = weights.masked_fill(~mask, 0.0)", "pass"),
         "a large number for −∞": Edit("-torch.inf", "-1e9"),
+        "a large number added": lambda states, scores, mask: torch.einsum(
+            "bt,btc->bc", (scores - 1e9 * (~mask).to(scores)).softmax(1) * mask.any(1, keepdim=True), states
+        ),
+        "−∞ added": lambda states, scores, mask: torch.einsum(
+            "bt,btc->bc",
+            (scores + torch.zeros_like(scores).masked_fill(~mask, -torch.inf)).softmax(1).masked_fill(~mask, 0.0), states
+        ),
         "NaN in the gradient of silence": lambda states, scores, mask: torch.einsum(
             "bt,btc->bc", scores.masked_fill(~mask, -torch.inf).softmax(1), states
         ).masked_fill(~mask.any(1, keepdim=True), 0.0),
@@ -585,6 +612,7 @@ FAKES = {
         "a sum of both": Edit(") / 2", ")"),
         "summed over items": Edit("F.cross_entropy(logits, own)", 'F.cross_entropy(logits, own, reduction="sum")'),
         "every other item a negative": Edit("logits = logits.masked_fill(ignored, -torch.inf)", "pass"),
+        "a large number added": Edit("logits.masked_fill(ignored, -torch.inf)", "logits - 1e9 * ignored.to(logits)"),
         "ignored logits of 0": loss_of_zeroed,
         "many positives": loss_with_many_positives,
         "without the logarithm's trick": loss_by_exponentials,

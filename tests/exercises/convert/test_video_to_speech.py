@@ -46,8 +46,10 @@ def test_the_ends_of_the_path(impl, draw):
     shape = random_shape(draw)
     noise, data = draw.normal(*shape, dtype=torch.float32), draw.normal(*shape, dtype=torch.float32)
     for t, expected in ((0.0, noise), (1.0, data)):
-        x, _ = impl.interpolate(noise, data, torch.full(shape[:1], t))
+        x, velocity = impl.interpolate(noise, data, torch.full(shape[:1], t))
         assert_close(x, expected, what=f"the point at t = {t:g}", hint="t = 0 is noise and t = 1 is data, unlike in diffusion")
+        hint = "data − noise at every t: divide by no time, it is 0 at one of the ends"
+        assert_close(velocity, data - noise, what=f"the velocity at t = {t:g}", hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("interpolate")
@@ -314,9 +316,9 @@ def test_gradient_goes_back_through_heun(impl, draw):
 # --- the network ---
 
 
-def small_model(impl, draw):
+def small_model(impl, draw, dtype="double"):
     model = impl.VideoToSpeech(impl.Config(channels=4 * draw.size(1, 2), layers=draw.size(1, 2), prompt=draw.size(1, 3)))
-    model.double()
+    getattr(model, dtype)()
     model.eval()
     weights = draw.like(model.state_dict())
     model.load_state_dict(weights)
@@ -416,6 +418,21 @@ def test_velocity_is_regressed_at_the_points_of_the_path(impl, draw):
         expected = ((model.reference((1 - s) * noise + s * data, t, condition) - (data - noise)) ** 2).mean()
     hint = "the network sees the point between noise and data, and t; its target is data − noise; the mean over all elements"
     assert_close(impl.flow_matching_loss(model, data, condition, noise, t), expected, hint=hint)
+
+
+@pytest.mark.stub("flow_matching_loss")
+@pytest.mark.parametrize("dtype", ["float", "double"])
+def test_velocity_at_both_ends_of_time(impl, draw, dtype):
+    model, weights = small_model(impl, draw, dtype)
+    number = getattr(torch, dtype)
+    (data, noise), condition = draw.normal(2, 1, 48, 64, dtype=number), draw.normal(1, len(weights["nothing"]), dtype=number)
+    for moment in (0, 1):
+        t = torch.full((1,), moment, dtype=number)
+        with torch.no_grad():
+            expected = (model.reference(data if moment else noise, t, condition) - (data - noise)).square().mean()
+        hint = "the velocity is data − noise at every t: nothing is divided by the time that is left, or that has passed"
+        loss = impl.flow_matching_loss(model, data, condition, noise, t)
+        assert_close(loss, expected, tolerance=1e-4, what=f"the loss at t = {moment}", hint=hint, hint_for="values NaN")
 
 
 @pytest.mark.stub("flow_matching_loss")
@@ -559,6 +576,12 @@ FAKES = {
             torch.einsum("b,b...->b...", torch.cos(t * math.pi / 2), noise) + torch.einsum("b,b...->b...", torch.sin(t * math.pi / 2), data),
             data - (1 - sigma) * noise,
         ),
+        "what is left, over the time that is left": lambda noise, data, t, sigma=0.0: (
+            lambda x: (x, torch.einsum("b...,b->b...", data + sigma * noise - x, 1 / (1 - t)))
+        )(einsum_interpolate(noise, data, t, sigma)[0]),
+        "the way so far, over the time so far": lambda noise, data, t, sigma=0.0: (
+            lambda x: (x, torch.einsum("b...,b->b...", x - noise, 1 / t))
+        )(einsum_interpolate(noise, data, t, sigma)[0]),
         "what is left to go": lambda noise, data, t, sigma=0.0: (
             einsum_interpolate(noise, data, t, sigma)[0], data - einsum_interpolate(noise, data, t, sigma)[0]
         ),
@@ -668,6 +691,11 @@ FAKES = {
         "time turned round": Edit("model(x, t,", "model(x, 1 - t,"),
         "no time": Edit("model(x, t,", "model(x, 0 * t,"),
         "no condition": Edit("condition), velocity", "0 * condition), velocity"),
+        "what is left, over the time that is left": Edit(", velocity)", ", (data - x) / (1 - t).view(-1, *[1] * (x.ndim - 1)))"),
+        "the way so far, over the time so far": Edit(", velocity)", ", (x - noise) / t.view(-1, *[1] * (x.ndim - 1)))"),
+        "a bound below the time that is left": Edit(
+            ", velocity)", ", (data - x) / (1 - t).clamp(min=1e-6).view(-1, *[1] * (x.ndim - 1)))"
+        ),
         "absolute errors": Edit("mse_loss", "l1_loss"),
         "summed": Edit("velocity)", "velocity, reduction='sum')"),
         "noise of its own": Edit("interpolate(noise,", "interpolate(torch.randn_like(noise),"),

@@ -212,6 +212,17 @@ def test_one_is_allowed(impl):
         )
 
 
+@pytest.mark.stub("inverse_sigmoid_decay")
+def test_falls_on_where_k_is_large(impl):
+    for step in (0, 500, 700, 1000, 5000, 50_000):
+        expected = 1 / (1 + math.exp(step / 100) / 100)
+        hint = "exp overflows where step / k is above 709: it is the exponent that is held, not the step"
+        ratio = impl.inverse_sigmoid_decay(step, 100) / expected
+        assert_between(ratio, 0.999, 1.001, what=f"ε at step {step} with k = 100, over what it should be", hint=hint)
+    for step in (80_000, 10**9):
+        assert_close(impl.inverse_sigmoid_decay(step, 100), 0.0, what=f"ε at step {step} with k = 100", hint="it falls to 0")
+
+
 # --- scheduled_inputs --------------------------------------------------------------------------------------------------
 
 
@@ -480,6 +491,8 @@ FAKES = {
         "any k": Edit("not k >= 1", "k <= 0"),
         "more than 1 asked": Edit("not k >= 1", "not k > 1"),
         "NaN accepted": Edit("not k >= 1", "k < 1"),
+        "the step held, not the exponent": Edit("min(step / k, 700.0)", "min(step, 700) / k"),
+        "0 from a step on": Edit("return 1 / (", "return (step < 4000) / ("),
         "cut off early": Edit("700.0", "5.0"),
         "cut off before it is small": Edit("700.0", "30.0"),
         "a floor": Edit("return 1 / (", "return 1e-12 + 1 / ("),

@@ -91,7 +91,13 @@ def test_kl_gradient(impl, draw):
 @pytest.mark.stub("kl_divergence")
 def test_many_and_extreme_log_variances(impl):
     hint = "sum logarithms, never take the logarithm of a product, and clamp nothing: log σ² is `logvar` as it is"
-    for dtype, level, D in ((torch.float32, 80, 2), (torch.float64, 600, 2), (torch.float64, 7, 256)):
+    for dtype, level, D in (
+        (torch.float32, 80, 2),
+        (torch.float32, 160, 2),  # the variance is 0 in the first row, its logarithm is not
+        (torch.float64, 600, 2),
+        (torch.float64, 1400, 2),
+        (torch.float64, 7, 256),
+    ):
         logvar = torch.tensor([[-float(level)] * D, [level / 2] * D], dtype=dtype)
         mu = torch.tensor([[1000.0], [-2.0]], dtype=dtype).expand(2, D)
         expected = torch.tensor([sum(0.5 * (m * m + math.exp(v) - v - 1) for m, v in zip(*row, strict=True))
@@ -189,7 +195,7 @@ def test_elbo_gradient(impl, draw):
 @pytest.mark.stub("elbo")
 def test_elbo_survives_certain_logits_and_vanishing_variances(impl):
     logits, counts = torch.tensor([[200.0, -200.0], [-150.0, 90.0]]), torch.tensor([[16.0, 0.0], [2.0, 16.0]])
-    mu, logvar = torch.tensor([[0.5, -1.0], [0.0, 2.0]]), torch.tensor([[-80.0, 0.0], [5.0, -60.0]])
+    mu, logvar = torch.tensor([[0.5, -1.0], [0.0, 2.0]]), torch.tensor([[-120.0, 0.0], [5.0, -60.0]])
     kl = 0.5 * (mu.double().square() + logvar.double().exp() - logvar.double() - 1).sum(1)
     for beta in (1, 2.5):
         expected = Binomial(LEVELS, logits=logits.double()).log_prob(counts.double()).sum(1) - beta * kl
@@ -360,6 +366,15 @@ FAKES = {
         "a logarithm that is kept from −∞": lambda mu, logvar: (
             0.5 * (mu.square() + logvar.exp() - (logvar.exp() + 1e-30).log() - 1).sum(1)
         ),
+        "the variance first, its logarithm afterwards": lambda mu, logvar: (
+            0.5 * (mu.square() + logvar.exp() - logvar.exp().log() - 1).sum(1)
+        ),
+        "the same in float64": lambda mu, logvar: (
+            0.5 * (mu.square() + logvar.exp() - logvar.double().exp().log().to(mu) - 1).sum(1)
+        ),
+        "the deviation first, in torch.distributions": lambda mu, logvar: torch_kl(
+            Normal(mu, (logvar / 2).exp(), validate_args=False), Normal(torch.zeros_like(mu), torch.ones_like(mu))
+        ).sum(-1),
         "of the wrong direction": lambda mu, logvar: 0.5 * ((mu.square() + 1) / logvar.exp() + logvar - 1).sum(1),
     },
     "reconstruction_nll": {
@@ -393,6 +408,9 @@ FAKES = {
         "the KL added": Edit("- beta *", "+ beta *"),
         "the KL left out": Edit(" - beta * kl_divergence(mu, logvar)", ""),
         "beta ignored": Edit("beta * ", ""),
+        "the variance first, its logarithm afterwards": Edit(
+            "kl_divergence(mu, logvar)", "0.5 * (mu.square() + logvar.exp() - logvar.exp().log() - 1).sum(1)"
+        ),
         "a loss, not a bound": lambda logits, counts, mu, logvar, beta=1.0: (
             nll_of_sigmoid(logits, counts) + beta * mean_kl(mu, logvar) * mu.shape[1]
         ),
@@ -489,9 +507,6 @@ VARIANTS = {
     },
     "kl_divergence": {
         "a loop": looped_kl,
-        "torch.distributions": lambda mu, logvar: torch_kl(
-            Normal(mu, (logvar / 2).exp()), Normal(torch.zeros_like(mu), torch.ones_like(mu))
-        ).sum(-1),
         "the paper's sign": lambda mu, logvar: -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=-1),
         "expm1": lambda mu, logvar: 0.5 * torch.einsum("bd->b", mu * mu + torch.expm1(logvar) - logvar),
     },

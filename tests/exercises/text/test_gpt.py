@@ -643,6 +643,15 @@ def test_what_leaves_no_choice_is_the_likeliest(impl, draw):
 
 
 @pytest.mark.stub("generate")
+def test_temperature_zero_takes_the_first_of_equals(impl, draw):
+    model, ids = constant_gpt(impl, draw, [0.5, 2.0, -1.0, 2.0, 1.0]), torch.zeros(4, 1, dtype=torch.int64)
+    uniforms = torch.tensor([0.0, 0.4, 0.6, BELOW_ONE])[:, None].expand(4, 2)
+    expected = torch.tensor([[0, 1, 1]] * 4)
+    hint = "temperature 0 is no very low temperature: nothing is drawn, and argmax takes the first of two that are equally likely"
+    assert_equal(impl.generate(model, ids, 2, temperature=0.0, uniforms=uniforms), expected, hint=hint)
+
+
+@pytest.mark.stub("generate")
 @pytest.mark.parametrize("prompt", ["one token", "a full context", "longer than the context"])
 def test_the_window_slides_over_the_context(impl, draw, prompt):
     model, logits_of, V, context = random_gpt(impl, draw)
@@ -1130,6 +1139,7 @@ def generate_into_room(
 
 
 SAMPLING = "token = sample(top_k_top_p_filter(logits / temperature, top_k, top_p), uniforms[:, n])"
+GREEDY = "if temperature == 0:\n            token = logits.argmax(dim=-1)\n        else:\n            "
 PENALTY = "logits = apply_repetition_penalty(logits[:, -1].float(), ids, repetition_penalty)"
 
 FAKES = {
@@ -1272,6 +1282,8 @@ FAKES = {
         "times the temperature": Edit("logits / temperature", "logits * temperature"),
         "always greedy": Edit("temperature == 0", "temperature >= 0"),
         "never greedy": Edit("temperature == 0", "False"),
+        "zero as a very low temperature": Edit(GREEDY + SAMPLING, SAMPLING.replace("temperature", "max(temperature, 1e-6)")),
+        "the last of equals": Edit("logits.argmax(dim=-1)", "logits.shape[1] - 1 - logits.flip(1).argmax(dim=-1)"),
         "no temperature below a tenth": Edit("logits / temperature", "logits / max(temperature, 0.1)"),
         "greedy only as a float": Edit("temperature == 0", "temperature == 0 and isinstance(temperature, float)"),
         "numbers demanded for a greedy choice": Edit("    if uniforms is None:", "    if uniforms is None and temperature > 0:"),
