@@ -62,7 +62,7 @@ def reparameterize(mu: Float[Tensor, "B D"], logvar: Float[Tensor, "B D"], noise
 def kl_divergence(mu: Float[Tensor, "B D"], logvar: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
     r"""$D_{\mathrm{KL}}(\mathcal N(\mu, \sigma^2) \,\|\, \mathcal N(0, I))$ of each item, in nats, summed over the latent axis.
 
-    Kingma and Welling (2014), appendix B.
+    Finite also where $\sigma^2$ is too small for a number of its own: `logvar` still says how small. Kingma and Welling (2014), appendix B.
     """
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
 
