@@ -77,7 +77,9 @@ def same(came: Any, copy: Any) -> bool:
 
 
 def _bits(x: Tensor) -> bytes:
-    return x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
+    """Its bytes in order. A copy: one element of a strided tensor counts as contiguous, and cannot be seen as bytes."""
+    whole = x.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return whole.reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
 
 
 def _modules_in(value: Any) -> Iterator[nn.Module]:

@@ -107,9 +107,9 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def seed(self, seed: int, *more: Any) -> None:
+    def seed(self, seed: int, thorough: bool = False) -> None:
         """Begin a round, as `Executor.seed`: the child is told with the next call. What nobody waits for any more is forgotten."""
-        self._seed = [int(seed), *more]
+        self._seed = [int(seed), thorough]
         self._forget()
 
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from course.cli import app
+from course.cli.common import console
 from course.errors import CourseError
 from course.grading.compare import compare, rows_of, table, totals
 from course.grading.journal import Journal, Row
@@ -98,8 +99,14 @@ def folders(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """The console takes its width from the terminal of whoever imports it first."""
+    monkeypatch.setattr(console, "width", 200)
+
+
 def command(*arguments):
-    return CliRunner().invoke(app, ["grade-compare", *map(str, arguments)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["grade-compare", *map(str, arguments)])
 
 
 def test_two_folders_are_compared_without_grading(folders):

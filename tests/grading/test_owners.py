@@ -12,7 +12,7 @@ from course.grading.submissions import find_submissions, scan
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from handed_in import UNITS, pack, rows, write
+from layouts import UNITS, pack, rows, write
 
 
 def test_a_learner_cannot_make_rows_for_others(tmp_path):
