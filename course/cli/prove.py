@@ -344,6 +344,7 @@ def show_audits(audits: list[UnitAudit], accepted: list[Acceptance], bar: float)
             f"{sum(not r.wrong for r in right)} of {len(right)} right implementations accepted on all of {right[0].seeds} seeds, "
             f"{sum(not r.wrong for r in fakes)} of {len(fakes)} fakes rejected",
             highlight=False,
+            soft_wrap=True,
         )
     if not audits:
         console.print("nothing to audit")
