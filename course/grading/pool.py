@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import OrderedDict, deque
@@ -119,9 +120,32 @@ class _Tasks:
         return task
 
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@contextlib.contextmanager
+def _cache_of_torch() -> Iterator[None]:
+    """A folder for what torch caches in the workers (its first optimizer makes one), that goes with them."""
+    before = os.environ.get(CACHE)
+    with tempfile.TemporaryDirectory(prefix="aigc-grading-") as folder:
+        os.environ[CACHE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[CACHE]
+            else:
+                os.environ[CACHE] = before
+
+
 def local_pool(tasks: Iterable[Submission], settings: Settings, jobs: int) -> Iterator[Row]:
     """Rows as they are done, by `jobs` processes. A worker that dies is replaced, and what it worked on is tried again; one that is past
     its time is ended and replaced, and what it worked on has a row that says so."""
+    with _cache_of_torch():
+        yield from _local_pool(tasks, settings, jobs)
+
+
+def _local_pool(tasks: Iterable[Submission], settings: Settings, jobs: int) -> Iterator[Row]:
     waiting = _Tasks(tasks)
     attempts: dict[Submission, int] = {}
     workers = [_Worker(settings) for _ in range(min(jobs, len(waiting)))]

@@ -83,7 +83,7 @@ def test_a_repository_of_the_course_is_graded_without_its_solutions(tmp_path):
         repository = f"assignment-{login}"
         write(tmp_path, *(f"{repository}/{folder}/image/gan.ipynb" for folder in ("notebooks", "solutions", ".git")))
         write(tmp_path, f"{repository}/solutions/text/gpt.ipynb", f"{repository}/tests/attic/notes.txt")
-    write(tmp_path, "assignment-bob/work/image/gan.ipynb")
+    write(tmp_path, str(Path("assignment-bob", "work", "image", "gan.ipynb")))
     found = {s.learner: s for s in find_submissions(tmp_path, UNITS)}
     assert {(s.learner, s.unit) for s in found.values()} == {("assignment-ann", "image/gan"), ("assignment-bob", "image/gan")}
     assert found["assignment-ann"].parts == ("assignment-ann", "notebooks", "image", "gan.ipynb")
