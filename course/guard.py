@@ -92,6 +92,15 @@ def _modules_in(value: Any) -> Iterator[nn.Module]:
         yield from _modules_in(list(value.values()))
 
 
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in lists, tuples and dicts, in their order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(item)
+
+
 Before = tuple[list[tuple[nn.Module, bool]], list[tuple[nn.Parameter, bool, Tensor]], list[tuple[Tensor, Tensor]]]
 
 
@@ -139,9 +148,10 @@ def strided(x: Tensor, turn: int) -> Tensor:
 
 def spoil(value: Any, given: Any) -> list[tuple[Tensor, Tensor]]:
     """Write over the tensors in what a call returned, unless their memory is part of what it was given. Each with what it held."""
-    mine = {_memory(x) for x in _tensors(given)}
+    mine = {_memory(x) for x in tensors_in(given)}
+    mine |= {_memory(x) for module in _modules_in(given) for x in (*module.parameters(), *module.buffers())}
     spoiled = []
-    for x in _tensors(value):
+    for x in tensors_in(value):
         x = x.detach()
         if x.layout is torch.strided and not x.is_meta and x.numel() and _memory(x) not in mine:
             spoiled.append((x, x.clone()))
@@ -152,14 +162,3 @@ def spoil(value: Any, given: Any) -> list[tuple[Tensor, Tensor]]:
 
 def _memory(x: Tensor) -> int:
     return x.untyped_storage().data_ptr() if x.layout is torch.strided else id(x)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, nn.Module):
-        yield from value.parameters()
-        yield from value.buffers()
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)

@@ -7,7 +7,7 @@ or a mutant, and later in a sandboxed one for a stranger's code. It depends on t
 import contextlib
 import copy
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.guard import Change, Guard, spoil, strided
+from course.guard import Change, Guard, spoil, strided, tensors_in
 
 UNCOPIED = "Uncopied"  # the kind of an error: what a call is given cannot be copied, so the call cannot be made again
 PLAIN = (type(None), bool, int, float, str)
@@ -349,15 +349,6 @@ class Executor:
         number = len(self._objects) + 1 if identity is None else identity
         self._objects[number] = value
         return Remote(number, type(value).__name__)
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in lists, tuples and dicts, in their order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from tensors_in(item)
 
 
 def moved(value: Any, how: str) -> Any:

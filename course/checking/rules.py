@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from course.checking.twins import Call, Twins
-from course.guard import SWITCHES, Change
+from course.guard import SWITCHES, Change, tensors_in
 from course.testing import FLOOR, TOLERANCE, CheckFailure
-from course.wire import UNCOPIED, Changed, ImplementationError, Target, tensors_in
+from course.wire import UNCOPIED, Changed, ImplementationError, Target
 
 WAYS = ("again", "float32", "float64", "bfloat16", "meta")
 LOOSE = 10  # how much further than a test allows a result in another dtype may be from the first one

@@ -98,7 +98,5 @@ def answer_source(cells: list[str], unit: Unit) -> tuple[str, Answer]:
     """The module with the answers found in `cells` grafted in, and what was found. Raises AnswerError."""
     source = unit.module.read_text(encoding="utf-8")
     answer = read_answer(cells, source, unit.stubs)
-    notes = tuple(note for note in answer.notes if "there is no course." not in note)  # it is here, by whatever finder it came
-    answer = replace(answer, notes=notes)
     text, origins = grafted(source, unit.stubs, answer)
     return text, replace(answer, origins=origins)

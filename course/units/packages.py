@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 
 from course.units.cells import Statement
 
@@ -43,7 +44,8 @@ def _here(module: str) -> bool:
     folders: list[str] | None = None
     try:
         for depth in range(1, len(rest) + 2):
-            spec = PathFinder.find_spec(".".join((head, *rest)[:depth]), folders)
+            name = ".".join((head, *rest)[:depth])
+            spec = PathFinder.find_spec(name, folders) if folders is not None else find_spec(name)  # of an editable install too
             if spec is None:
                 return False
             if spec.submodule_search_locations is None:

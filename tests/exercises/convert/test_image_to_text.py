@@ -777,18 +777,6 @@ def refuse():
     raise ValueError("not a multiple")
 
 
-def recursive_distance(a, b):
-    """By the definition, from the end, and no text twice."""
-
-    @functools.cache
-    def between(i, j):
-        if i == 0 or j == 0:
-            return i + j
-        return min(between(i - 1, j) + 1, between(i, j - 1) + 1, between(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
-
-    return between(len(a), len(b))
-
-
 FAKES = {
     "patchify": {
         "columns before rows": lambda images, size: patchify_by_reshape(images.transpose(2, 3), size),
@@ -971,7 +959,7 @@ FAKES = {
         "lists of any length": lambda texts, references: (
             rate_by()(texts[: len(references)], references[: len(texts)]) if texts and references else 1 / 0
         ),
-        "by the definition, too deep": rate_by(edit=recursive_distance),
+        "by the definition, too deep": rate_by(edit=distance),
         "case folded": rate_by(edit=lambda a, b: distance_by_matrix(a.lower(), b.lower())),
         "stripped": rate_by(edit=lambda a, b: distance_by_matrix(a.strip(), b.strip())),
         "runs of spaces joined": rate_by(edit=lambda a, b: distance_by_matrix(re.sub(r"\s+", " ", a), re.sub(r"\s+", " ", b))),
