@@ -9,6 +9,7 @@
     model.vjp(x, y, wrt="parameters", cotangent=g)   gradients of an object's parameters
     impl.given("bigram")                             a function to be passed to another function
     model.reference                                  the trusted side's own module, from which a truth may be taken
+    model.fresh_state()                              names, shapes and dtypes of its weights, to draw others by
 
 Values are tensors, arrays, numbers, strings, None, and lists, tuples and dicts of these. What a call returns is held
 against the jaxtyping signature of the reference, so that a wrong shape is caught wherever it would broadcast. Where a float, an int or
@@ -17,16 +18,13 @@ a bool is promised, NumPy's scalars and tensors without axes are taken as number
 
 import inspect
 import types
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-import jaxtyping
-import numpy as np
 from torch import Tensor, nn
 
+from course.checking.promises import as_promised, check_signature, signature_of
 from course.checking.rules import WAYS, RuleBroken, ask_elsewhere, judge_changes
 from course.checking.twins import CASTS, Call, Twins
 from course.wire import Changed, ImplementationError, Named, Remote, Target, describe
@@ -132,7 +130,7 @@ class Impl:
             if name in self._stubs:  # its first call in this case
                 self._stubs.discard(name)
                 self._ask_elsewhere(name, reference, call, changed=bool(changes))
-            value = as_promised(value, _signature(reference).return_annotation)
+            value = as_promised(value, signature_of(reference).return_annotation)
         return self._lift(value)
 
     def _tell(self, target: Target, args: Any, kwargs: Any) -> None:
@@ -156,23 +154,23 @@ class Impl:
 
     def _check_state(self, remote: Remote, kind: str, state: Any) -> None:
         """Raise WrongType unless a module's weights have the names, shapes and dtypes that the reference's have."""
-        spec = self._twins.spec(remote)
-        if not spec:
+        fresh = self._twins.fresh_state(remote)
+        if not fresh:
             return
         if type(state) is not dict:
             raise WrongType(kind, f"the state_dict of {kind} is {describe(state)}, expected a dict")
-        for name, (shape, dtype) in spec.items():
-            expected = f"{str(dtype).removeprefix('torch.')} {shape}"
+        for name, own in fresh.items():
+            expected = describe(own)
             if name not in state:
                 raise WrongType(
                     kind, f"{kind} has no parameter `{name}`, expected {expected}; keep the given modules as they are"
                 )
             value = state[name]
-            if not isinstance(value, Tensor) or value.shape != shape or value.dtype != dtype:
+            if not isinstance(value, Tensor) or value.shape != own.shape or value.dtype != own.dtype:
                 raise WrongType(kind, f"`{name}` of {kind} is {describe(value)}, expected {expected}")
-        if len(state) > len(spec):
+        if len(state) > len(fresh):
             raise WrongType(
-                kind, f"{kind} has {len(state)} parameters and buffers, expected {len(spec)}: {', '.join(spec)[:200]}"
+                kind, f"{kind} has {len(state)} parameters and buffers, expected {len(fresh)}: {', '.join(fresh)[:200]}"
             )
 
     def _lift(self, value: Any) -> Any:
@@ -222,7 +220,13 @@ class Handle:
 
         It has the weights that the test has loaded, or, if it has loaded none, those of the implementation.
         """
-        return self._impl._twins.module(self._remote, self.state_dict())
+        return self._impl._twins.module(self._remote, self.state_dict)
+
+    def fresh_state(self) -> dict[str, Tensor]:
+        """A state_dict of the names, shapes and dtypes that this module must have, to draw other weights by. Nobody is asked for it: it
+        is the trusted side's. Copies."""
+        fresh = self._impl._twins.fresh_state(self._remote) or self.state_dict()
+        return {name: value.clone() for name, value in fresh.items()}
 
     def vjp(
         self, *args: Any, wrt: int | Sequence[int] | str, cotangent: Any = None, method: str = "__call__", **kwargs: Any
@@ -240,122 +244,3 @@ def _lower(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lower(item) for key, item in value.items()}
     return value
-
-
-def check_signature(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], value: Any, *, skip_self: bool = False
-) -> str:
-    """What was expected of `value` by the signature of `function`, if it is not that; else the empty string.
-
-    Dimensions named in the arguments' annotations are bound to the sizes that came, so `Float[Tensor, " B"]` means *this* B.
-    """
-    try:
-        signature = _signature(function)
-        bound = signature.bind(*((None, *args) if skip_self else args), **kwargs)
-    except (TypeError, ValueError):
-        return ""
-    expected = signature.return_annotation
-    if expected is inspect.Signature.empty:
-        return ""
-    with jaxtyping.jaxtyped("context"):
-        sizes: dict[str, int] = {}
-        for name, argument in bound.arguments.items():
-            annotation = signature.parameters[name].annotation
-            for part in typing.get_args(annotation) or (annotation,):  # `Float[...] | None` too
-                if isinstance(argument, Tensor) and _is_array(part) and isinstance(argument, part):
-                    sizes |= _named_sizes(part, argument)
-        return "" if _conforms(value, expected) else _spell(expected, sizes)
-
-
-@lru_cache(maxsize=1024)
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
-def _is_array(annotation: Any) -> bool:
-    return inspect.isclass(annotation) and issubclass(annotation, jaxtyping.AbstractArray)
-
-
-def _conforms(value: Any, annotation: Any) -> bool:
-    """Whether `value` is of the annotated type, as far as the annotation speaks of what can cross the wire."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is Any or isinstance(annotation, str | typing.TypeVar):
-        return True
-    if annotation is None or annotation is types.NoneType:
-        return value is None
-    if _is_array(annotation):
-        try:
-            return isinstance(value, Tensor) and isinstance(value, annotation)
-        except jaxtyping.AnnotationError:  # a sum such as T+N of which one part was not given
-            return value.ndim == len(annotation.dim_str.split())
-    if origin in (typing.Union, types.UnionType):
-        return any(_conforms(value, argument) for argument in arguments)
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return type(value) in (tuple, list) and all(_conforms(item, arguments[0]) for item in value)
-        return (
-            type(value) in (tuple, list)
-            and len(value) == len(arguments)
-            and all(_conforms(item, argument) for item, argument in zip(value, arguments, strict=True))
-        )
-    if origin is list:
-        return isinstance(value, list) and all(_conforms(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_conforms(item, arguments[1]) for item in value.values())
-    if annotation is Tensor:
-        return isinstance(value, Tensor)
-    if annotation in NUMBERS:
-        return type(as_promised(value, annotation)) in NUMBERS[annotation]
-    if annotation is str:
-        return type(value) is str
-    if annotation is np.ndarray:
-        return isinstance(value, np.ndarray)
-    if inspect.isclass(annotation):
-        return isinstance(value, Remote)
-    return True
-
-
-NUMBERS = {float: (float, int), int: (int,), bool: (bool,)}  # what is taken for each of them
-
-
-def as_promised(value: Any, annotation: Any) -> Any:
-    """`value`, in which arrays and tensors without axes have become numbers where the annotation promises some."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation in NUMBERS:
-        single = isinstance(value, np.ndarray | Tensor) and value.ndim == 0
-        number = value.item() if single else value
-        return number if type(number) in NUMBERS[annotation] else value
-    if origin in (typing.Union, types.UnionType):
-        return next((as_promised(value, kind) for kind in arguments if kind in NUMBERS and _conforms(value, kind)), value)
-    if origin is tuple and type(value) in (tuple, list):
-        kinds = [arguments[0]] * len(value) if arguments[1:] == (Ellipsis,) else list(arguments)
-        return type(value)(map(as_promised, value, kinds))
-    if origin is list and type(value) is list:
-        return [as_promised(item, arguments[0]) for item in value]
-    if origin is dict and type(value) is dict:
-        return {key: as_promised(item, arguments[1]) for key, item in value.items()}
-    return value
-
-
-def _named_sizes(annotation: Any, tensor: Tensor) -> dict[str, int]:
-    """The sizes that a tensor gives to the dimensions named in its annotation; none where some may repeat."""
-    names = annotation.dim_str.split()
-    return dict(zip(names, tensor.shape, strict=True)) if len(names) == tensor.ndim else {}
-
-
-def _spell(annotation: Any, sizes: Mapping[str, int]) -> str:
-    """An annotation in words, the sizes of its named dimensions filled in where they are known."""
-    if _is_array(annotation):
-        dims = [str(sizes.get(name, name)) for name in annotation.dim_str.split()]
-        kind = annotation.__name__.split("[")[0].lower()
-        return f"a {kind} tensor of shape ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is tuple:
-        return f"a tuple of {len(arguments)}: " + ", ".join(_spell(argument, sizes) for argument in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_spell(argument, sizes) for argument in arguments)
-    if origin in (list, dict):
-        return f"a {origin.__name__}, each item {_spell(arguments[-1], sizes)}" if arguments else f"a {origin.__name__}"
-    if annotation is None or annotation is types.NoneType:
-        return "None"
-    return f"a {getattr(annotation, '__name__', annotation)}"

@@ -11,12 +11,12 @@ from typing import Any
 
 from course.checking.impl import Impl
 from course.errors import CourseError, at
+from course.executor import Executor
 from course.testing import Edit, Variant
 from course.units.answers import read_answer
 from course.units.catalogue import Unit
 from course.units.grafting import graft
 from course.units.source import find_definition, lines_of, parse_module
-from course.wire import Executor
 
 _serial = itertools.count(1)
 

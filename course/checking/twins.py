@@ -5,20 +5,21 @@ which tests take a truth, and what a call may change are asked of objects made h
 """
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from course.executor import Executor
 from course.guard import Change
-from course.wire import Changed, Executor, ImplementationError, Named, Remote, Target
+from course.wire import Changed, ImplementationError, Named, Remote, Target
 
-Spec = dict[str, tuple[tuple[int, ...], torch.dtype]]  # the shape and the dtype of each weight and buffer, by name
+State = dict[str, Tensor]  # weights and buffers, by name
 CASTS = {"double": torch.float64, "float": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16}
 
-_specs: dict[tuple, Spec] = {}  # by class and arguments: sizes are small, so they come again
+_fresh: dict[tuple, State] = {}  # by class and arguments: sizes are small, so they come again
 MOST = 4096  # of them
 
 
@@ -74,8 +75,9 @@ class Twins:
         self._catch_up()
         return self._executor.held(self._ids[remote.id]) if remote.id in self._ids else None
 
-    def spec(self, remote: Remote) -> Spec:
-        """What the weights and buffers of an object must be. Empty if it is no module of a class of the reference.
+    def fresh_state(self, remote: Remote) -> State:
+        """The weights and buffers of such an object, newly made: their names, shapes and dtypes are those that it must have. Empty if it
+        is no module of a class of the reference.
 
         It is constructed, and no more: what has been called of it since changes none of that but the dtype.
         """
@@ -83,17 +85,18 @@ class Twins:
         if call is None or not issubclass(vars(self._reference)[call.target.name], nn.Module):
             return {}
         key = self._key(call)
-        if key not in _specs:
+        if key not in _fresh:
             state = torch.default_generator.get_state()
             built = self._built(remote)
             torch.default_generator.set_state(state)
-            if len(_specs) > MOST:
-                _specs.clear()
-            _specs[key] = {name: (tuple(value.shape), value.dtype) for name, value in built.state_dict().items()}
+            if len(_fresh) > MOST:
+                _fresh.clear()
+            _fresh[key] = dict(built.state_dict())
         cast = self._casts.get(remote.id)
-        if cast is None:
-            return _specs[key]
-        return {name: (shape, cast if dtype.is_floating_point else dtype) for name, (shape, dtype) in _specs[key].items()}
+        fresh = _fresh[key]
+        return {
+            name: value.to(cast) if cast is not None and value.is_floating_point() else value for name, value in fresh.items()
+        }
 
     def _key(self, value: Any) -> Any:
         """What two constructions have in common that come to the same."""
@@ -122,11 +125,11 @@ class Twins:
             return {name: self._built(item) for name, item in value.items()}
         return value
 
-    def module(self, remote: Remote, state: Mapping[str, Tensor]) -> nn.Module:
-        """The twin of a module. It has the weights that the test has loaded; if it never did, those in `state`."""
+    def module(self, remote: Remote, state: Callable[[], Mapping[str, Tensor]]) -> nn.Module:
+        """The twin of a module. It has the weights that the test has loaded; if it never did, those that `state` gives."""
         twin = self.of(remote)
         if id(twin) not in self._loaded:
-            twin.load_state_dict(state)
+            twin.load_state_dict(state())
         return twin
 
     def elsewhere(self, call: Call, how: str) -> list[Any]:

@@ -45,5 +45,10 @@ def summary(stubs: dict[str, dict[str, str]], note: str) -> tuple[str, str]:
     status = "passed" if passed == len(stubs) else "partial" if passed else "failed"
     short = {name: stub for name, stub in stubs.items() if stub["status"] != "passed"}
     order = sorted(short, key=lambda name: short[name]["status"] in ("todo", "blocked"))  # what is wrong before what is missing
-    first = next((f"{name}: {short[name]['message']}" for name in order), "")
+    first = next((_named(name, short[name]["message"]) for name in order), "")
     return status, "; ".join(part for part in (first, note) if part)
+
+
+def _named(stub: str, message: str) -> str:
+    """A message with its stub in front, unless it begins with what names it."""
+    return message if message.split(":")[0].endswith(f" {stub}") else f"{stub}: {message}"

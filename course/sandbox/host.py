@@ -16,8 +16,15 @@ from course.sandbox.words import plain
 
 REDUCED = "protects against crashes, not against attackers"
 BOOT = "import sys; exec(compile(sys.argv[1], 'sent:boot', 'exec'))"  # so that its file is not "<string>", as a learner's may be
-PARTS = ("alone", "cells", "codec", "isolation", "seccomp", "terms", "worker", "zygote")
-SENT = ("course", "course.guard", "course.wire", "course.sandbox", *(f"course.sandbox.{part}" for part in PARTS))
+PARTS = ("alone", "cells", "codec", "isolation", "kernel", "probing", "seccomp", "terms", "worker", "zygote")
+SENT = (
+    "course",
+    "course.guard",
+    "course.wire",
+    "course.executor",
+    "course.sandbox",
+    *(f"course.sandbox.{part}" for part in PARTS),
+)
 # All that a sandboxed process has of an environment. One thread each: a zygote may not have more, and a child needs none.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
@@ -48,7 +55,7 @@ def probe() -> dict[str, str]:
     if sys.platform != "linux":
         return dict.fromkeys(REQUIRED, f"this is {sys.platform}, not Linux") | NOT_USED
     with run_boot(stdout=subprocess.PIPE) as process:
-        send_boot(process, own_sources(), "course.sandbox.isolation:answer_probe", {"paths": library_paths()[0]}, close=True)
+        send_boot(process, own_sources(), "course.sandbox.probing:answer_probe", {"paths": library_paths()[0]}, close=True)
         assert process.stdout is not None
         answer = process.stdout.read()
     try:

@@ -17,91 +17,66 @@ A layer that cannot be set up raises `LayerError`, and who gets it must stop: th
 """
 
 import ctypes
-import errno
 import os
-import platform
 import resource
 import signal
 import struct
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from course.sandbox import seccomp
-from course.sandbox.terms import ABORTED, NOT_USED, REQUIRED, LayerError, Limits
+from course.sandbox.kernel import (
+    AT_EMPTY_PATH,
+    AT_RECURSIVE,
+    ATTR_NODEV,
+    ATTR_NOEXEC,
+    ATTR_NOSUID,
+    ATTR_RDONLY,
+    LANDLOCK_ADD,
+    LANDLOCK_CREATE,
+    LANDLOCK_RESTRICT,
+    MNT_DETACH,
+    MOUNT_SETATTR,
+    MOVE_FROM_FD,
+    MOVE_MOUNT,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    NEWIPC,
+    NEWNET,
+    NEWNS,
+    NEWPID,
+    NEWUSER,
+    NEWUTS,
+    OPEN_TREE,
+    OPEN_TREE_CLONE,
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    checked,
+    close_from,
+    layer,
+    libc,
+    mount,
+    number_of,
+    prctl,
+    setns,
+    syscall,
+    unshare,
+    unshare_user,
+)  # fmt: skip
+from course.sandbox.terms import ABORTED, Limits
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 WRITABLE = ("/tmp", "/dev/shm")
 # What libraries ask before they convert to half precision. Copied, so that nothing of /proc or /sys is there; seen by the zygote alone.
 PROCESSOR = ("/proc/cpuinfo", *(f"/sys/devices/system/cpu/{name}" for name in ("kernel_max", "possible", "present")))
 
-NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 1, 2, 4, 8, 0x4000, 0x40000, 2
-AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE, MOVE_FROM_FD = 0x1000, 0x8000, 1, 4
-ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 4, 21, 24, 38, 47
-# Calls newer than 2011 have the same number on every architecture; these few do not.
-OLD = {"x86_64": {"pivot_root": 155, "capget": 125, "capset": 126}, "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91}}
-OPEN_TREE, MOVE_MOUNT, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 436, 442
-LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextmanager
-def layer(name: str) -> Iterator[None]:
-    """Whatever fails inside is the failure of layer `name`."""
-    try:
-        yield
-    except LayerError:
-        raise
-    except Exception as error:
-        raise LayerError(name, f"{getattr(error, 'strerror', None) or error}") from None
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return result
-
-
-def _syscall(what: str, number: int, *arguments: int | bytes | ctypes.Array | None) -> int:
-    plain = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return _check(_libc.syscall(ctypes.c_long(number), *plain), what)
-
-
-def _old(name: str) -> int:
-    if platform.machine() not in OLD:
-        raise OSError(f"not written for the architecture {platform.machine()}")
-    return OLD[platform.machine()][name]
-
-
-def unshare(flags: int) -> None:
-    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
-
-
-def unshare_user() -> None:
-    try:
-        unshare(NEWUSER)
-    except OSError as error:
-        hint = {errno.ENOSPC: "sysctl user.max_user_namespaces", errno.EPERM: "a sysctl, AppArmor or the container forbids it"}
-        raise OSError(f"user namespaces are not allowed here ({hint.get(error.errno or 0, error)})") from None
-
-
-def setns(descriptor: int, kind: int) -> None:
-    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
-
-
-def prctl(option: int, value: int = 0) -> int:
-    return _check(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(v) for v in (value, 0, 0, 0))), "prctl")
-
-
-def mount(kind: str, target: str, flags: int, options: str = "") -> None:
-    _check(_libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()), f"mount {target}")
-
-
-# The zygote's part
+# The root's and the zygotes' part
 
 
 def enter(paths: list[list[str]], masks: list[str], folder: int) -> int:
@@ -139,7 +114,7 @@ def enter(paths: list[list[str]], masks: list[str], folder: int) -> int:
     else:
         build_root(paths, masks, folder)
     with layer("uts"):
-        _check(_libc.sethostname(b"sandbox", ctypes.c_size_t(7)), "sethostname")
+        checked(libc.sethostname(b"sandbox", ctypes.c_size_t(7)), "sethostname")
     with layer("pid"):
         _fork_and_wait()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -200,7 +175,7 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
     """Make a tmpfs the root, with `paths` bound into it read-only, and let go of the old one. Arguments and errors: see `enter`."""
     with layer("root"):
         os.umask(0o022)
-        _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "make mounts private")
+        checked(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "make mounts private")
         bound: list[tuple[str, int, bool]] = []
         links: list[tuple[str, str]] = []
         for path, place in (*paths, *((device, device) for device in DEVICES)):
@@ -209,7 +184,7 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
             if os.path.islink(path):
                 links.append((place, os.readlink(path)))
             elif os.path.exists(path):
-                tree = _syscall("open_tree", OPEN_TREE, -100, path.encode(), OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC)
+                tree = syscall("open_tree", OPEN_TREE, -100, path.encode(), OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC)
                 restrict = ATTR_RDONLY | ATTR_NOSUID | (ATTR_NOEXEC if path in DEVICES else ATTR_NODEV)
                 _setattr(tree, restrict)
                 bound.append((place, tree, os.path.isdir(path)))
@@ -221,7 +196,7 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
             os.makedirs(place if is_folder else os.path.dirname(place), exist_ok=True)
             if not is_folder:
                 os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
-            _syscall("move_mount", MOVE_MOUNT, tree, b"", -100, place.encode(), MOVE_FROM_FD)
+            syscall("move_mount", MOVE_MOUNT, tree, b"", -100, place.encode(), MOVE_FROM_FD)
             os.close(tree)
         for name, target in links:
             os.makedirs(os.path.dirname(f"/tmp{name}"), exist_ok=True)
@@ -237,9 +212,9 @@ def build_root(paths: list[list[str]], masks: list[str], folder: int) -> None:
         for name in WRITABLE:
             os.makedirs(f"/tmp{name}", exist_ok=True)
         os.chdir("/tmp")
-        _syscall("pivot_root", _old("pivot_root"), b".", b".")
+        syscall("pivot_root", number_of("pivot_root"), b".", b".")
         os.fchdir(old)
-        _check(_libc.umount2(b".", ctypes.c_int(MNT_DETACH)), "umount")
+        checked(libc.umount2(b".", ctypes.c_int(MNT_DETACH)), "umount")
         os.close(old)
         os.chdir("/")
         here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -256,7 +231,7 @@ def _contents(path: str) -> bytes:
 def _setattr(tree: int, restrict: int, recursive: bool = True) -> None:
     wanted = ctypes.create_string_buffer(struct.pack("=QQQQ", restrict, 0, 0, 0), 32)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    _syscall("mount_setattr", MOUNT_SETATTR, tree, b"", flags, wanted, 32)
+    syscall("mount_setattr", MOUNT_SETATTR, tree, b"", flags, wanted, 32)
 
 
 def mount_writable(folder: int) -> None:
@@ -303,7 +278,7 @@ def confine(limits: Limits, in_use: int, paths: list[str]) -> None:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
     restrict_files([*paths, *DEVICES[1:]], [*WRITABLE, DEVICES[0]])
     # abort() would raise a signal that the first process of a namespace does not get, and then fault: it ends with its number instead.
-    _libc.signal(ctypes.c_int(ABORTED), ctypes.cast(_libc._exit, ctypes.c_void_p))
+    libc.signal(ctypes.c_int(ABORTED), ctypes.cast(libc._exit, ctypes.c_void_p))
     with layer("seccomp"):
         seccomp.install(seccomp.prepare())
 
@@ -331,15 +306,15 @@ def drop_capabilities() -> None:
     with layer("capabilities"):
         none = ctypes.c_ulong(0)
         last = 0
-        while last < 64 and _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(last), none, none, none) == 0:
+        while last < 64 and libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(last), none, none, none) == 0:
             last += 1
         if last < 37:
             raise OSError("the bounding set could not be emptied")
         prctl(PR_CAP_AMBIENT, 4)  # clear all
         header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
-        _syscall("capset", _old("capset"), header, ctypes.create_string_buffer(24))
+        syscall("capset", number_of("capset"), header, ctypes.create_string_buffer(24))
         held = ctypes.create_string_buffer(24)
-        _syscall("capget", _old("capget"), header, held)
+        syscall("capget", number_of("capget"), header, held)
         if any(held.raw):
             raise OSError("capabilities are still held")
 
@@ -352,7 +327,7 @@ NO_DEVICES = ~((1 << 6) | (1 << 11))  # neither character nor block devices are 
 
 def landlock_abi() -> int:
     """The version of Landlock in this kernel. Raises OSError if there is none."""
-    return _syscall("landlock", LANDLOCK_CREATE, None, 0, 1)
+    return syscall("landlock", LANDLOCK_CREATE, None, 0, 1)
 
 
 def restrict_files(readable: list[str], writable: list[str]) -> None:
@@ -361,7 +336,7 @@ def restrict_files(readable: list[str], writable: list[str]) -> None:
         abi = landlock_abi()
         handled = (1 << FS_RIGHTS.get(abi, 16)) - 1
         attributes = struct.pack("=QQQ", handled, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
-        rules = _syscall("landlock_create_ruleset", LANDLOCK_CREATE, attributes, len(attributes), 0)
+        rules = syscall("landlock_create_ruleset", LANDLOCK_CREATE, attributes, len(attributes), 0)
         for paths, rights in ((readable, READ), (writable, READ | WRITE_FILE | IN_FOLDER & NO_DEVICES)):
             for path in paths:
                 if os.path.islink(path) or not os.path.exists(path):
@@ -369,113 +344,7 @@ def restrict_files(readable: list[str], writable: list[str]) -> None:
                 place = os.open(path, os.O_PATH | os.O_CLOEXEC)
                 allowed = rights & handled & (-1 if os.path.isdir(path) else 1 << 1 | 1 << 2 | 1 << 14)
                 rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, place), 12)
-                _syscall("landlock_add_rule", LANDLOCK_ADD, rules, 1, rule, 0)
+                syscall("landlock_add_rule", LANDLOCK_ADD, rules, 1, rule, 0)
                 os.close(place)
-        _syscall("landlock_restrict_self", LANDLOCK_RESTRICT, rules, 0)
+        syscall("landlock_restrict_self", LANDLOCK_RESTRICT, rules, 0)
         os.close(rules)
-
-
-def close_from(first: int) -> None:
-    """Close every file descriptor from `first` on."""
-    _syscall("close_range", CLOSE_RANGE, first, 0xFFFFFFFF, 0)
-
-
-# Asking which layers this host has
-
-
-def probe_here(paths: list[list[str]]) -> dict[str, str]:
-    """Each layer tried for itself, in a process of its own: "" if it works here, else why not. For a small single-threaded process."""
-    if sys.platform != "linux":
-        return dict.fromkeys(REQUIRED, "this is not Linux") | NOT_USED
-    found: dict[str, str] = {}
-
-    def user() -> None:
-        if os.geteuid() == 0:
-            become_nobody()
-        unshare_user()
-
-    def inside(action: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            with layer("user"):
-                user()
-            action()
-
-        return run
-
-    def blocked() -> None:
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.install(seccomp.prepare())
-        try:
-            os.execv("/bin/true", ["true"])
-        except PermissionError:
-            return
-        except OSError as error:
-            raise OSError("the filter does not bite") from error
-
-    def locked() -> None:
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-        restrict_files([], [])
-        try:
-            os.listdir("/")
-        except PermissionError:
-            return
-        raise OSError("the rules do not bite")
-
-    def not_root() -> None:
-        if os.geteuid() == 0:
-            become_nobody()
-
-    def no_new_privileges() -> None:
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-    trials: dict[str, Callable[[], None]] = {
-        "user": user,
-        "uid": not_root,
-        "root": lambda: _try_root(paths),
-        "mount": inside(lambda: unshare(NEWNS)),
-        "pid": inside(lambda: unshare(NEWPID)),
-        "network": inside(lambda: unshare(NEWNET)),
-        "ipc": inside(lambda: unshare(NEWIPC)),
-        "uts": inside(lambda: unshare(NEWUTS)),
-        "limits": lambda: set_limits(Limits(), 1 << 30),
-        "capabilities": inside(drop_capabilities),
-        "no_new_privs": no_new_privileges,
-        "landlock": locked,
-        "seccomp": blocked,
-    }
-    for name, trial in trials.items():
-        found[name] = _attempt(name, trial)
-    return found | NOT_USED
-
-
-def _try_root(paths: list[list[str]]) -> None:
-    enter(paths, [], 1 << 20)
-
-
-def _attempt(name: str, trial: Callable[[], None]) -> str:
-    """What went wrong when a forked process tried; "" if nothing did."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        text = "it failed"
-        try:
-            with layer(name):
-                trial()
-            text = ""
-        except LayerError as error:
-            text = error.reason if error.layer == name else f"it needs the layer {error.layer!r}: {error.reason}"
-        finally:
-            os.write(writing, text.encode()[:500] or b"\0")
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as answers:
-        answer = answers.read()
-    os.waitpid(child, 0)
-    return "it died without a word" if not answer else "" if answer == b"\0" else answer.decode(errors="replace")
-
-
-def answer_probe(config: dict, _: object) -> None:
-    """What runs in a process that only answers `probe`: JSON on its standard output."""
-    import json
-
-    os.write(1, json.dumps(probe_here(config["paths"])).encode())

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from course.executor import Executor, last_line
 from course.sandbox import codec
-from course.wire import Executor, ImplementationError, Target, is_answer_file, last_line
+from course.wire import ImplementationError, Target, is_answer_file
 
 MODULE = "answer"
 

@@ -14,6 +14,7 @@ import sys
 from typing import Any, NoReturn
 
 from course.sandbox import isolation as layers  # and nothing yet that brings torch: that comes when this process is confined
+from course.sandbox import kernel
 from course.sandbox.alone import import_all, import_unit
 from course.sandbox.terms import LayerError, Limits
 
@@ -181,7 +182,7 @@ class _UnitZygote(_Zygote):
         os.dup2(writing, WIRE_OUT)
         try:
             if sys.platform == "linux":
-                layers.close_from(WIRE_OUT + 1)
+                kernel.close_from(WIRE_OUT + 1)
             else:
                 os.closerange(WIRE_OUT + 1, 65536)
             if self._strict:

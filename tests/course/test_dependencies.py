@@ -257,6 +257,22 @@ def test_one_line_of_the_tools_refuses_the_audit(copy, room):
     assert f"recorded with other tools (course/{room})" in str(records.standing(copy, "audit"))
 
 
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("executor.py", "        number = len(self._objects) + 1 if identity is None else identity"),
+        ("guard.py", "        self._given = list(given)"),
+        ("checking/rules.py", "    if x.shape != y.shape:"),
+        ("checking/twins.py", "        fresh = _fresh[key]"),
+        ("proving/breaches.py", "    arguments = {a.arg: ast.unparse(a.annotation)"),
+    ],
+)
+def test_one_function_that_the_tools_lean_on_refuses_the_audit(copy, room, line):
+    spoil(copy.root / "course" / room, line)
+    assert states(copy) == {"audit": "tools", "gate": "stands", "solution": "stands", "devices": "stands"}
+    assert f"recorded with other tools (course/{room})" in str(records.standing(copy, "audit"))
+
+
 def test_what_the_gate_is_made_with_refuses_the_gate(copy):
     path = copy.root / "course/proving/gate.py"
     path.write_text(path.read_text(encoding="utf-8") + "\nMORE = 1\n", encoding="utf-8")

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from course.checking.impl import Impl, check_signature
+from course.checking.impl import Impl
 from course.checking.load import impl_from, module_from_source
+from course.checking.promises import check_signature
 from course.checking.runner import load_suite, run, run_case, stub_status
+from course.executor import Executor
 from course.testing import CheckFailure, Draw, assert_close, assert_equal, assert_finite, raises
-from course.wire import Executor, ImplementationError
+from course.wire import ImplementationError
 
 SOURCE = """
 import torch

@@ -8,9 +8,10 @@ from course.checking.impl import Impl
 from course.checking.load import module_from_source
 from course.checking.rules import RuleBroken
 from course.checking.runner import ROUNDS, Case, Suite, run, run_case, singles
+from course.executor import Executor
 from course.guard import Guard, same, strided
 from course.testing import CheckFailure, Draw, assert_close, unchanged, weight_gradients
-from course.wire import Executor, ImplementationError
+from course.wire import ImplementationError
 
 REFERENCE = """
 import torch

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from course.executor import Executor
 from course.sandbox import words
-from course.wire import Executor, ImplementationError, Target, describe
+from course.wire import ImplementationError, Target, describe
 
 OBJECT = type("Answer", (), {})()
 

@@ -319,7 +319,7 @@ def reference_decoder(state, z, condition):
 
 def with_random_weights(impl, draw, latent, condition, **config):
     model = impl.ImageToSpeech(impl.Config(latent=latent, condition=condition, channels=draw.choice((8, 16)), **config))
-    state = draw.like(model.state_dict())
+    state = draw.like(model.fresh_state())
     model.load_state_dict(state)
     model.eval()
     return model, state

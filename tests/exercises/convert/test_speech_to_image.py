@@ -106,7 +106,7 @@ def weights(impl, draw, kind, *arguments, mode="eval", dtype="double"):
     """A module with random weights, and those weights."""
     model = getattr(impl, kind)(*arguments)
     getattr(model, dtype)()
-    state = draw.like(model.state_dict())
+    state = draw.like(model.fresh_state())
     for name, value in state.items():
         if name.endswith("running_var"):
             state[name] = draw.uniform(*value.shape, low=0.5, high=2.0, dtype=value.dtype)

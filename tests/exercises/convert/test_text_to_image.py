@@ -237,7 +237,7 @@ def network(impl, draw):
     """A small U-Net with random weights, in float64."""
     model = impl.UNet(impl.Config(channels=8, width=8))
     model.double()
-    model.load_state_dict(draw.like(model.state_dict()))
+    model.load_state_dict(draw.like(model.fresh_state()))
     model.eval()
     return model
 

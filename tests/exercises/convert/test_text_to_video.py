@@ -134,7 +134,7 @@ def video_net(impl, draw, largest, weight):
     """A small second stage with random weights, in float64."""
     model = impl.VideoNet(impl.Config(channels=4, largest_level=largest, smoothness=weight))
     model.double()
-    model.load_state_dict(draw.like(model.state_dict()))
+    model.load_state_dict(draw.like(model.fresh_state()))
     model.eval()
     return model
 
@@ -224,7 +224,7 @@ def test_sampling_goes_from_noise_to_the_level_and_no_further(impl, draw, stop):
     stop = 0 if stop == "finished" else draw.integer(1, T - 4)
     model = impl.UNet(impl.PictureConfig(channels=8, width=8))
     model.double()
-    model.load_state_dict(draw.like(model.state_dict()))
+    model.load_state_dict(draw.like(model.fresh_state()))
     model.eval()
     tokens, noise, schedule = captions(draw, B), draw.normal(B, 1, 24, 24), falling_schedule(draw, T)
     guidance = draw.number(0.5, 3.0)
@@ -241,7 +241,7 @@ def test_levels_halfway_and_a_single_step(impl, stop, steps):
     draw, T = Draw(steps), 5  # asked once: the network is what takes time here
     model = impl.UNet(impl.PictureConfig(channels=8, width=8))
     model.double()
-    model.load_state_dict(draw.like(model.state_dict()))
+    model.load_state_dict(draw.like(model.fresh_state()))
     model.eval()
     tokens, noise, schedule = captions(draw, 1), draw.normal(1, 1, 24, 24), falling_schedule(draw, T)
     times = [round(T + (stop - T) * i / steps) for i in range(steps + 1)]  # Python rounds a half as torch does: to the even one

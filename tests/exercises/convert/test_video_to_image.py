@@ -210,7 +210,7 @@ def random_cell(impl, draw, kernel, hidden=None):
     hidden = hidden or other
     cell = impl.ConvLSTMCell(inputs, hidden, kernel)
     cell.double()
-    state = draw.like(cell.state_dict(), scale=0.6)
+    state = draw.like(cell.fresh_state(), scale=0.6)
     cell.load_state_dict(state)
     return cell, state["gates.weight"], state["gates.bias"], inputs, hidden
 
@@ -333,7 +333,7 @@ def random_network(impl, draw, patch=None, scale=0.5):
     shape = {"channels": draw.size(1, 3), "layers": draw.size(1, 3), "kernel": draw.choice([1, 3]), "patch": patch}
     model = impl.NextFrame(impl.Config(**shape))
     model.double()
-    weights = draw.like(model.state_dict(), scale=scale)
+    weights = draw.like(model.fresh_state(), scale=scale)
     model.load_state_dict(weights)
     return model, Truth(weights, shape["layers"], patch)
 

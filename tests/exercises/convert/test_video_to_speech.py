@@ -320,7 +320,7 @@ def small_model(impl, draw, dtype="double"):
     model = impl.VideoToSpeech(impl.Config(channels=4 * draw.size(1, 2), layers=draw.size(1, 2), prompt=draw.size(1, 3)))
     getattr(model, dtype)()
     model.eval()
-    weights = draw.like(model.state_dict())
+    weights = draw.like(model.fresh_state())
     model.load_state_dict(weights)
     return model, weights
 

@@ -102,7 +102,7 @@ def player(impl, draw, kind, config, mode="train", dtype="double"):
     """A `Generator` or `Discriminator` with random weights, and those weights."""
     model = getattr(impl, kind)(config)
     getattr(model, dtype)()
-    state = random_state(draw, model.state_dict())
+    state = random_state(draw, model.fresh_state())
     model.load_state_dict(state)
     getattr(model, mode)()
     return model, copied(state)

@@ -215,7 +215,7 @@ def reference_decoder(state, z, labels):
 
 def model_with_random_weights(impl, draw, latent):
     model = impl.VAE(impl.Config(latent=latent, channels=draw.size(1, 5)))
-    state = draw.like(model.state_dict())
+    state = draw.like(model.fresh_state())
     model.load_state_dict(state)
     return model, state
 
@@ -291,7 +291,7 @@ def test_walk_follows_the_dtype_of_its_ends(impl, draw):
     B, D, S = draw.batch(), draw.size(), draw.choice((4, 6, 7))  # not 5: float32 holds quarters exactly
     model = impl.VAE(impl.Config(latent=D, channels=2))
     model.double()
-    state = draw.like(model.state_dict())
+    state = draw.like(model.fresh_state())
     model.load_state_dict(state)
     start, end = draw.normal(2, B, D, scale=3)
     labels = draw.integers(10, (B,))

@@ -444,7 +444,7 @@ def layer(impl, draw, *, causal=False, rotary=False, bias=True, heads=None):
     H = draw.size(1, 4) if heads is None else heads
     C = H * (2 * draw.size(1, 3) if rotary else draw.size(1, 5))
     model = impl.MultiHeadAttention(C, H, causal=causal, rotary=rotary, bias=bias)
-    state = draw.like(model.state_dict())
+    state = draw.like(model.fresh_state())
     model.load_state_dict(state)
     return model, {name: value.double() for name, value in state.items()}, H, C
 

@@ -157,7 +157,7 @@ def random_weights(draw, state):
 def random_block(impl, draw):
     config, _, context, width, heads = random_config(impl, draw)
     block = impl.Block(config)
-    state = random_weights(draw, block.state_dict())
+    state = random_weights(draw, block.fresh_state())
     block.load_state_dict(state)
     return block, state, config, context, width, heads
 
@@ -551,7 +551,7 @@ def random_gpt(impl, draw):
     """A model of random weights, and the truth's own: (B, T) ids to rows of logits. Gives V and the context too."""
     config, V, context, _, heads = random_config(impl, draw)
     model = impl.GPT(config)
-    state = random_weights(draw, model.state_dict())
+    state = random_weights(draw, model.fresh_state())
     model.load_state_dict(state)
     return model, lambda ids: own_gpt(state, ids[:, -context:], heads).tolist(), V, context
 
@@ -559,7 +559,7 @@ def random_gpt(impl, draw):
 def constant_gpt(impl, draw, logits, context=16):
     """A model that gives `logits` after whatever text: its final norm puts out a unit vector."""
     model = impl.GPT(impl.Config(symbols=len(logits), context=context, width=4, layers=1, heads=2))
-    state = draw.like(model.state_dict())
+    state = draw.like(model.fresh_state())
     state["norm.weight"], state["norm.bias"] = torch.zeros(4), torch.eye(4)[0]
     state["tokens.weight"][:, 0] = torch.tensor(logits)
     model.load_state_dict(state)
