@@ -120,7 +120,7 @@ class _Zygote:
         if process == 0:
             try:
                 if sys.platform == "linux":
-                    layers.prctl(layers.PR_SET_PDEATHSIG, signal.SIGKILL)
+                    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.setsid()  # a process group is shared across namespaces: kill(0, …) would reach the zygote
                 self._become(descriptors, request)
             finally:

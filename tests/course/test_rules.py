@@ -241,6 +241,30 @@ def test_module_that_no_test_has_loaded_has_the_answers_weights():
     assert all(torch.equal(value, truth.state_dict()[name]) for name, value in net.state_dict().items())
 
 
+def test_weights_to_draw_by_are_the_trusted_sides_and_cost_no_question(monkeypatch):
+    impl = answered("score", "class Net(Net):\n    def state_dict(self):\n        return {}")
+    net = impl.Net(5)
+    net.double()
+    monkeypatch.setattr(impl._backend, "call", lambda *asked: pytest.fail(f"asked {asked[0]}"))
+    fresh = net.fresh_state()
+    assert {name: (tuple(value.shape), value.dtype) for name, value in fresh.items()} == {
+        name: (tuple(value.shape), torch.float64 if value.is_floating_point() else value.dtype)
+        for name, value in module_from_source(REFERENCE, "other").Net(5).state_dict().items()
+    }
+    fresh["layer.weight"].zero_()
+    assert net.fresh_state()["layer.weight"].any(), "a copy: who draws may write to it"
+
+
+def test_a_module_whose_weights_are_loaded_is_not_asked_for_them():
+    impl = answered("score", "")
+    net = impl.Net()
+    net.load_state_dict(Draw(1).like(net.fresh_state()))
+    asked = []
+    call = impl._backend.call
+    impl._backend.call = lambda target, *rest: asked.append(target.name) or call(target, *rest)
+    assert torch.equal(net.reference.layer.weight, Draw(1).like(net.fresh_state())["layer.weight"]) and not asked
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
     [

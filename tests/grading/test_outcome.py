@@ -18,6 +18,7 @@ from course.errors import CourseError
 from course.grading import run as running
 from course.grading.grader import key_of
 from course.grading.journal import Journal, Row, latest, read_history, read_rows
+from course.grading.results import summary
 from course.grading.run import Plan, grade, merge
 from course.grading.submissions import Refused
 from course.units.catalogue import exercises
@@ -242,3 +243,15 @@ def test_shards_that_were_resumed_are_joined_by_what_counts(tmp_path):
             journal.append(each)
         journal.close()
     assert {r.learner: r.score for r in merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")} == {"ann": 2, "bob": 1}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("missing stub total: put back its definition", "missing stub total: put back its definition"),
+        ("adds up: raised a ValueError", "total: adds up: raised a ValueError"),
+    ],
+)
+def test_the_line_of_a_submission_names_a_stub_once(message, said):
+    failed = {"status": "failed", "message": message, "passed": "0", "cases": "2"}
+    assert summary({"total": failed}, "")[1] == said

@@ -181,7 +181,7 @@ SPOIL = {  # layer: file, text of it, and what stands there instead
     "mount": ("isolation", 'mount("tmpfs", path, MS', 'mount("nosuchfs", path, MS'),
     "network": ("isolation", '("network", NEWNET)', '("network", 0x7FFFFFF)'),
     "pid": ("isolation", "        if os.getpid() != 1:", "        if os.getpid() == 1:"),
-    "root": ("isolation", "_old(\"pivot_root\"), b\".\"", "_old(\"pivot_root\"), b\"/nowhere\""),
+    "root": ("isolation", "number_of(\"pivot_root\"), b\".\"", "number_of(\"pivot_root\"), b\"/nowhere\""),
     "uid": ("isolation", "        if 0 in (os.getuid(),", "        if True or 0 in (os.getuid(),"),
 }  # fmt: skip
 
