@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -37,6 +38,8 @@ def _work(connection: Connection, settings: Settings) -> None:
     torch.set_num_threads(1)  # there is a worker for each core
     units: dict[str, Unit | None] = {}
     with contextlib.suppress(BrokenPipeError), Grader(settings, connection.send) as grader:
+        gc.freeze()  # what was imported lives as long as this process: a collection need not look at it
+        gc.set_threshold(50_000, 20, 20)
         while True:
             try:
                 submission = connection.recv()
