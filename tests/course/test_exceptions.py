@@ -22,7 +22,7 @@ STANDING = {f"concepts/{name}" for name in (
     "image/gan", "image/vae", "text/attention", "text/gpt",
 }  # fmt: skip
 # How many pages broke each rule then; lower a number when pages are mended, never raise it.
-AT_MOST = {"ablations": 12, "leaks": 12, "ladder": 14, "weak answers": 41, "derivation": 40, "snippet": 41, "dates": 1}
+AT_MOST = {"ablations": 12, "leaks": 12, "ladder": 14, "weak answers": 40, "derivation": 39, "snippet": 40, "dates": 1}
 
 
 def test_the_list_of_the_course_only_shrinks(root):
