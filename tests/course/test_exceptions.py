@@ -11,23 +11,17 @@ from course.authoring.lint import EXCUSABLE, RULES, complaints, lint, lint_cours
 from course.errors import CourseError
 from course.units.catalogue import find_unit, find_units
 
-# The pages that stood when the pattern became a rule. Nothing is ever added here.
-STANDING = {f"concepts/{name}" for name in (
-    "aigc_in_audio", "aigc_in_code", "aigc_in_images", "aigc_in_industry", "aigc_in_text", "aigc_in_video",
-    "challenges_of_generative_ai", "core_technologies", "crossovers", "data_quality_and_quantity", "deep_learning_frameworks",
-    "ethics_and_compliance", "evaluating_generative_models", "how_generative_ai_works", "image_generation_applications",
-    "mistakes_adding_noise", "mistakes_evaluation_by_eye", "mistakes_objectives", "mistakes_wrong_names", "multimodal_generation",
-    "nlp_tools", "objectives_stated_right", "personalisation", "python_for_generative_ai", "what_is_aigc",
-)} | {f"convert/{a}_to_{b}" for a in ("image", "speech", "text", "video") for b in ("image", "speech", "text", "video") if a != b} | {
+# The pages that stood when the pattern became a rule, less those that were given up. Nothing is ever added here.
+STANDING = {f"convert/{a}_to_{b}" for a in ("image", "speech", "text", "video") for b in ("image", "speech", "text", "video") if a != b} | {
     "image/gan", "image/vae", "text/attention", "text/gpt",
 }  # fmt: skip
 # How many pages broke each rule then; lower a number when pages are mended, never raise it.
-AT_MOST = {"ablations": 12, "leaks": 12, "ladder": 14, "weak answers": 41, "derivation": 40, "snippet": 41, "dates": 1}
+AT_MOST = {"ablations": 12, "leaks": 12, "ladder": 1, "weak answers": 16, "derivation": 16, "snippet": 16, "dates": 0}
 
 
 def test_the_list_of_the_course_only_shrinks(root):
     found = exceptions.read_exceptions(root, EXCUSABLE)
-    assert len(STANDING) == 41 and found.keys() <= STANDING, "a new page meets the pattern"
+    assert len(STANDING) == 16 and found.keys() <= STANDING, "a new page meets the pattern"
     counts = Counter(rule for rules in found.values() for rule in rules)
     assert set(EXCUSABLE) == set(AT_MOST) and not {rule for rule in counts if counts[rule] > AT_MOST[rule]}, counts
     assert set(EXCUSABLE) <= RULES.keys()

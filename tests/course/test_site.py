@@ -226,7 +226,7 @@ def searched(site):
         ("zh", "参数化", "questions/image/vae.html"),
         ("zh", "KL 散度", "questions/image/vae.html"),
         ("zh", "注意力", "questions/text/attention.html"),
-        ("zh", "噪", "questions/concepts/mistakes_adding_noise.html"),
+        ("zh", "哪", "questions/concepts/code_that_is_wrong.html"),
         ("zh", "ＫＬ　散度", "questions/image/vae.html"),
         ("zh", "（重参数化）技巧。", "questions/image/vae.html"),
         ("zh", "beta-VAE", "questions/image/vae.html"),
