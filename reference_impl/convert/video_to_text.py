@@ -353,7 +353,7 @@ GATES = (
 )
 
 
-BRIEF = Config(steps=190, learning_rate=5e-3)
+BRIEF = Config(steps=165, learning_rate=5e-3)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

@@ -316,6 +316,19 @@ def test_what_is_written_has_its_full_length(impl):
         assert_equal(result, expected, what="what was written", hint=hint)
 
 
+@pytest.mark.stub("run_free")
+@pytest.mark.parametrize("early", [0, 1, 2])
+def test_one_sentence_ends_and_the_others_go_on(impl, early):
+    V, length, starts, word = 6, 5, torch.tensor([3, 4, 5]), 4
+    table = torch.zeros(length, 32, V)
+    table[:, :, word] = 1.0  # what is written again and again,
+    table[1, int(starts[early]) + word, EOS] = 2.0  # but by one of the three, which ends after one word
+    expected = torch.full((3, length), word)
+    expected[early] = torch.tensor([word, EOS] + [PAD] * (length - 2))
+    hint = "each sentence ends by itself: the others are written to their full length"
+    assert_equal(impl.run_free(impl.Toy(table), starts, length), expected, what="what was written", hint=hint)
+
+
 def middle_by_search(inputs, outputs, *, size=3, time=3):
     m = 1
     while weights_of_halves(inputs, m + 1, outputs, size, time) <= weights_of_3d(inputs, outputs, size, time):
