@@ -120,6 +120,7 @@ def test_both_languages_have_the_same_pages_and_sections(pages, root):
     assert {path for path in english if path.parts[0] == "questions"} == expected
     assert {path.stem for path in english if path.parts[0] == "data"} == {
         "digits",
+        "digits_in_company",
         "digits_in_motion",
         "free_spoken_digits",
         "python_docs",
