@@ -17,11 +17,10 @@ from torch import Tensor
 from reference_impl.data import digits
 from reference_impl.data import digits_in_company as company
 from reference_impl.data import digits_in_motion as motion
-from reference_impl.judges import NOTHING, SpokenJudge
+from reference_impl.judges import NOTHING, SpokenJudge, centre_of_ink
 
-PLACES = (
-    torch.tensor([motion.DIRECTIONS[place] for place in motion.PLACES]) * company.REACH
-)  # (4, 2), pixels down and right of the middle
+WAYS = torch.tensor([motion.DIRECTIONS[place] for place in motion.PLACES])  # (4, 2), down and right
+PLACES = company.REACH * WAYS  # in pixels from the middle
 WINDOW = 10  # pixels around a place in which its digit is looked for, and around its ink in which it is read
 INKED = 5.0  # pixels' worth of ink in a window: less is no digit
 
@@ -80,11 +79,7 @@ class PairJudge:
         images: Float[Tensor, "N 1 24 24"], places: Int[Tensor, " N"]
     ) -> tuple[Float[Tensor, "N W W"], Float[Tensor, "N 2"], Float[Tensor, " N"]]:
         """The windows to read, the offset of their ink from the places, and how much of it there is."""
-        near = _windows(images, PLACES[places])
-        ink = torch.where(near >= 0.1, near, 0.0)
-        mass = ink.sum((1, 2))
-        line = torch.arange(WINDOW) + 0.5 - WINDOW / 2
-        offset = torch.stack([(ink.sum(2) * line).sum(1), (ink.sum(1) * line).sum(1)], dim=1) / mass.clamp(min=1e-6)[:, None]
+        offset, mass = centre_of_ink(_windows(images, PLACES[places])[:, None])
         return _windows(images, PLACES[places] + offset), offset, mass
 
     def read(self, images: Float[Tensor, "N 1 24 24"]) -> Reading:
@@ -122,24 +117,20 @@ def moves_as_told(videos: Float[Tensor, "N 8 1 24 24"], places: Int[Tensor, "N 2
     """
     frames = videos.detach().float().cpu().nan_to_num().clamp(0, 1)[:, :, 0]  # (N, 8, 24, 24)
     half = motion.FRAMES // 2
-    fresh = torch.cat([frames[:, :half], (frames[:, half:] - frames[:, half - 1 : half]).clamp(min=0)], dim=1)
-    ink = torch.where(fresh >= 0.1, fresh, 0.0)
-    mass = ink.sum((2, 3))
-    line = torch.arange(motion.SIZE) + 0.5 - motion.SIZE / 2
-    centre = torch.stack([(ink.sum(3) * line).sum(2), (ink.sum(2) * line).sum(2)], dim=2) / mass.clamp(min=1e-6)[..., None]
+    change = frames[:, half:] - frames[:, half - 1 : half]  # since the first digit stands
+    fresh = torch.cat([frames[:, :half], change.clamp(min=0)], dim=1)
+    centre, mass = centre_of_ink(fresh[:, :, None])  # (N, 8, 2), (N, 8)
     step = company.REACH / half
     right = (mass >= INKED).all(1)
     for part in range(2):
-        way = (PLACES / company.REACH)[places[:, part].cpu()]  # (N, 2)
+        way = WAYS[places[:, part].cpu()]  # (N, 2)
         here = centre[:, part * half : (part + 1) * half]
         along = (here * way[:, None]).sum(2)  # (N, 4): how far on its way
         aside = (here - along[..., None] * way[:, None]).norm(dim=2)
         steps = torch.cat([along[:, :1], along.diff(dim=1)], dim=1)
         right &= ((steps >= step / 2) & (steps <= 2 * step)).all(1) & (aside <= 2.0).all(1)
-    stays = (frames[:, half:] - frames[:, half - 1 : half]).clamp(max=0).abs().sum((2, 3)) <= mass[
-        :, :1
-    ] / 4  # the first stays where it is
-    return right & stays.all(1)
+    lost = -change.clamp(max=0).sum((2, 3))  # (N, 4): none, if the first digit stays where it is
+    return right & (lost <= mass[:, :1] / 4).all(1)
 
 
 def halves(waveforms: Float[Tensor, "N S"]) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"]]:

@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from course.grading import judging
 from course.grading.grader import FEEDBACK, JUDGING, READ_SECONDS, READING, TOO_LONG, Grader, Settings, key_of
 from course.grading.journal import Row
 from course.grading.submissions import Refused, Submission
+from course.sandbox.alone import keep
 from course.units.catalogue import Unit, find_unit
 
 ATTEMPTS = 2  # a submission whose grading kills its worker is tried once more, then reported
@@ -38,8 +38,7 @@ def _work(connection: Connection, settings: Settings) -> None:
     torch.set_num_threads(1)  # there is a worker for each core
     units: dict[str, Unit | None] = {}
     with contextlib.suppress(BrokenPipeError), Grader(settings, connection.send) as grader:
-        gc.freeze()  # what was imported lives as long as this process: a collection need not look at it
-        gc.set_threshold(50_000, 20, 20)
+        keep()
         while True:
             try:
                 submission = connection.recv()

@@ -32,7 +32,8 @@ def import_unit(config: dict[str, Any], importer: Any) -> None:
 
 
 def keep() -> None:
-    """What is in memory now stays: a collection in a child would write to every page that it shares with us, so it comes seldom too."""
+    """What is in memory now stays: a collection need not look at it, and in a child would write to every page that it shares with us. So
+    collections come seldom, too."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -32,8 +32,19 @@ from torch import Tensor
 from reference_impl.data import Preview
 from reference_impl.data import digits as handwritten
 from reference_impl.data import digits_in_motion as motion
-from reference_impl.data.digits_in_motion import DIGITS, DIRECTIONS, FRAMES, HELD_OUT, PLACES, RATE, SIZE, SPLITS, Language
-from reference_impl.data.vocabulary import Vocabulary, join_words, split_words
+from reference_impl.data.digits_in_motion import (
+    DIGITS,
+    DIRECTIONS,
+    FRAMES,
+    HELD_OUT,
+    PLACES,
+    RATE,
+    SIZE,
+    SPLITS,
+    Language,
+    split_words,
+)  # fmt: skip
+from reference_impl.data.vocabulary import Vocabulary, join_words
 
 SCALE = 1.0  # pixels of a picture per cell of the 8×8 handwriting
 REACH = 7.0  # pixels from the middle to a place: a digit is 8 wide and blurred by half a pixel on either side, so two of them hardly touch
@@ -203,9 +214,8 @@ def behind_a_bar(
     T = pictures.shape[1]
     edge = (starts[:, None] + BAR_SPEED * torch.arange(1 - T, 1)) % SIZE  # (N, T)
     line = (torch.arange(SIZE) + 0.5 - edge[..., None]) % SIZE < BAR  # (N, T, 24)
-    covered = torch.where(
-        upright.bool()[:, None, None, None], line[:, :, None, :], line[:, :, :, None]
-    )  # broadcasts to (N, T, 24, 24)
+    stands = upright.bool()[:, None, None, None]
+    covered = torch.where(stands, line[:, :, None, :], line[:, :, :, None])  # (N, T, 24, 24)
     return torch.where(covered[:, :, None], BAR_INK, pictures)
 
 

@@ -8,16 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-PAD, BOS, EOS = 0, 1, 2
-
-
-def split_words(text: str) -> list[str]:
-    """The tokens of a text: English words in lower case, Chinese characters, punctuation; a full stop at the end is dropped.
-
-    Words, because an English caption has few and they carry its meaning; characters, because Chinese has no spaces and
-    a character is the unit that needs no word segmenter.
-    """
-    return re.findall(r"[a-z]+|[\u4e00-\u9fff]|[^\s]", re.sub(r"[.。]\s*$", "", text.lower()))
+from reference_impl.data.digits_in_motion import BOS, EOS, PAD, split_words
 
 
 def join_words(words: Sequence[str]) -> str:

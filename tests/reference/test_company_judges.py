@@ -88,6 +88,14 @@ def test_motion_is_judged_at_every_step(splits):
         skipped = videos.clone()
         skipped[:, frame] = videos[:, frame - 1]
         assert judges.moves_as_told(skipped, places).float().mean() < 0.02, f"the step to frame {frame} is no step"
+    level = (places < 2).all(1)  # left and right: moved down, both go on as told, but off their line
+    assert level.any() and not judges.moves_as_told(videos[level].roll(3, dims=3), places[level]).any(), (
+        "it slides beside its way"
+    )
+    late = videos.clone()  # every step goes on, the last more than twice as far as a real one
+    for frame, progress in enumerate((0.15, 0.3, 0.45, 1.0)):
+        late[:, frame, 0] = company.draw(split.handwriting[:, 0], split.centres[:, 0] * progress)
+    assert judges.moves_as_told(late, places).float().mean() < 0.05, "it hangs back, and jumps"
     gone = videos.clone()
     gone[:, 4:] = (videos[:, 4:] - videos[:, 3:4]).clamp(min=0)
     assert judges.moves_as_told(gone, places).float().mean() < 0.02, "the first digit has to stay"

@@ -10,7 +10,8 @@ from scipy.ndimage import map_coordinates
 from reference_impl.data import digits
 from reference_impl.data import digits_in_company as company
 from reference_impl.data import digits_in_motion as motion
-from reference_impl.data.vocabulary import Vocabulary, join_words, split_words
+from reference_impl.data.digits_in_motion import split_words
+from reference_impl.data.vocabulary import Vocabulary, join_words
 
 HELD_OUT = {(1, 2), (4, 1), (7, 3), (8, 0)}
 WAYS = torch.tensor([[0.0, -1.0], [0.0, 1.0], [-1.0, 0.0], [1.0, 0.0]])  # (down, right) of left, right, top, bottom
