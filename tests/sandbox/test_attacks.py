@@ -228,7 +228,7 @@ BOMBS = {
     "runaway recursion": ("def attack():\n    return attack()", ImplementationError),
     "recursion without limit": (
         "def attack():\n    sys.setrecursionlimit(10**9)\n    def f(): return f()\n    return eval('f()', {'f': f})",
-        SessionError,
+        (SessionError, ImplementationError),  # out of time, or the interpreter out of memory, which raises: whichever comes first
     ),
     "recursive repr": (
         "class Bad(Exception):\n    def __str__(self): return str(self)\ndef attack():\n    raise Bad",
