@@ -13,7 +13,7 @@ from PIL import Image
 from course.errors import CourseError
 from course.media import previews as data
 
-NAMES = ["digits", "digits_in_motion", "free_spoken_digits", "python_docs"]
+NAMES = ["digits", "digits_in_company", "digits_in_motion", "free_spoken_digits", "python_docs"]
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,12 @@ def test_a_card_says_the_same_things_in_both_languages(root, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "splits"), [("digits", ["train", "test"]), ("digits_in_motion", ["train", "test", "compositional"])]
+    ("name", "splits"),
+    [
+        ("digits", ["train", "test"]),
+        ("digits_in_company", ["train", "test", "compositional"]),
+        ("digits_in_motion", ["train", "test", "compositional"]),
+    ],
 )
 def test_a_card_gives_the_true_sizes(root, name, splits):
     card = data.find_card(name, root)
@@ -80,6 +85,7 @@ def test_previews_can_be_opened(aigc, tmp_path):
     assert "no preview of free_spoken_digits: the Free Spoken Digit Dataset is not part of the course" in err
     written = {
         "digits.png",
+        *(f"digits_in_company.{kind}" for kind in ("png", "gif", "wav", "txt")),
         "digits_in_motion.png",
         "digits_in_motion.gif",
         "digits_in_motion.wav",
@@ -95,6 +101,7 @@ def test_previews_can_be_opened(aigc, tmp_path):
     assert film.n_frames == 8 and film.info["loop"] == 0
     sound, rate = soundfile.read(folder / "digits_in_motion.wav")
     assert rate == 8000 and sound.ndim == 1 and len(sound) > 15 * 8000 * 0.7 and np.abs(sound).max() > 0.3
+    assert "then goes a" in (folder / "digits_in_company.txt").read_text(encoding="utf-8")
     assert "an eight on the left" in (folder / "digits_in_motion.txt").read_text(encoding="utf-8")
 
 
