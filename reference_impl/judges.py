@@ -152,19 +152,18 @@ class PlaceJudge(Judge):
 class DirectionJudge(Judge):
     """Which way a video moves: the displacement of the centre of its ink. Closed form.
 
-    It has to go at least half of the real way, and at least half of the real way in the first four frames and in the last
-    four as well: a picture that stands at its place, or jumps there, does not move.
+    It has to go at least half of the real way, and every one of its steps has to go that way, between a quarter and three times as far as a
+    real one: a picture that stands at its place, or jumps there, does not move.
     """
 
     def classify(self, videos: Float[Tensor, "*B 8 1 24 24"]) -> Int[Tensor, "*B"]:
         """The direction (index into `PLACES`) of each video; NOTHING if it stands still, jumps, or loses its ink on the way."""
         centre, mass = centre_of_ink(videos)  # (*B, 8, 2), (*B, 8)
-        half = motion.FRAMES // 2
         step = motion.REACH / (motion.FRAMES - 1)
         whole = _towards(centre[..., -1, :] - centre[..., 0, :], motion.REACH / 2)
-        first = _towards(centre[..., half - 1, :] - centre[..., 0, :], step * (half - 1) / 2)
-        last = _towards(centre[..., -1, :] - centre[..., half, :], step * (half - 1) / 2)
-        moves = (whole == first) & (whole == last) & (mass.amin(-1) >= INKED)
+        way = torch.tensor([motion.DIRECTIONS[place] for place in motion.PLACES])[whole]  # (*B, 2), of any where there is none
+        steps = (centre.diff(dim=-2) * way[..., None, :]).sum(-1)  # (*B, 7)
+        moves = ((steps >= step / 4) & (steps <= 3 * step)).all(-1) & (mass.amin(-1) >= INKED)
         return torch.where(moves, whole, NOTHING)
 
     def ceiling(self, split: str = "test") -> float:

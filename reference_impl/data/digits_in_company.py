@@ -186,21 +186,24 @@ def vocabulary() -> Vocabulary:
 # --- what is seen ---
 
 
-def _resample(offsets: Float[Tensor, " N"]) -> Float[Tensor, "N 24 8"]:
+def _resample(offsets: Float[Tensor, " N"], scale: float) -> Float[Tensor, "N 24 8"]:
     """For each item the matrix that draws a line of 8 cells on a line of 24 pixels, its centre `offset` pixels from the middle.
 
     As in Digits in Motion: straight lines between cells, each pixel the mean over its width, so that the ink neither flickers nor fades.
     """
-    cells = (torch.arange(handwritten.SIZE, dtype=torch.float64) + 0.5 - handwritten.SIZE / 2) * SCALE + SIZE / 2  # (8,)
+    cells = (torch.arange(handwritten.SIZE, dtype=torch.float64) + 0.5 - handwritten.SIZE / 2) * scale + SIZE / 2  # (8,)
     edges = torch.arange(SIZE + 1, dtype=torch.float64)
-    x = ((edges[None, :, None] - cells - offsets.double()[:, None, None]) / SCALE).clamp(-1, 1)  # (N, 25, 8)
-    integral = (x + 0.5 - 0.5 * x.abs() * x) * SCALE  # of the tent 1 - |x| from -1 up to x
+    x = ((edges[None, :, None] - cells - offsets.double()[:, None, None]) / scale).clamp(-1, 1)  # (N, 25, 8)
+    integral = (x + 0.5 - 0.5 * x.abs() * x) * scale  # of the tent 1 - |x| from -1 up to x
     return integral.diff(dim=1).float()
 
 
-def draw(handwriting: Float[Tensor, "N 8 8"], centres: Float[Tensor, "N 2"]) -> Float[Tensor, "N 24 24"]:
-    """Each handwriting with its middle at `centres`, pixels down and right of the middle of the picture; ink in [0, 1]."""
-    down, right = _resample(centres[:, 0]), _resample(centres[:, 1])
+def draw(handwriting: Float[Tensor, "N 8 8"], centres: Float[Tensor, "N 2"], scale: float = SCALE) -> Float[Tensor, "N 24 24"]:
+    """Each handwriting with its middle at `centres`, pixels down and right of the middle of the picture; ink in [0, 1].
+
+    scale: pixels per cell; `motion.SCALE` draws a digit as large as in Digits in Motion.
+    """
+    down, right = _resample(centres[:, 0], scale), _resample(centres[:, 1], scale)
     return down @ handwriting @ right.transpose(1, 2)
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from scipy.stats import kstest
 
-from reference_impl.convert.video_to_text import displace
+from reference_impl.convert.video_to_text import displace, place_named
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import direction_judge, place_judge
 
@@ -11,22 +12,71 @@ from reference_impl.judges import direction_judge, place_judge
 @pytest.mark.parametrize("seed", range(3))
 def test_the_digit_stays_in_the_picture_and_its_way_is_the_same(seed):
     split = motion.load("test")
-    moved = displace(split.videos, split.places, torch.Generator().manual_seed(seed))
-    assert torch.allclose(moved.sum((2, 3, 4)), split.videos.sum((2, 3, 4)), atol=1e-3), "ink has left the picture"
-    rows, columns = moved.amax((1, 2, 4)), moved.amax((1, 2, 3))
-    apart = torch.stack([rows[:, 0] * rows[:, -1], columns[:, 0] * columns[:, -1]])
-    assert apart.max() < 1e-3, "a digit was rolled over an edge: it shows at both"
+    moved = displace(split.handwriting, split.places, torch.Generator().manual_seed(seed))
+    assert moved.shape == split.videos.shape and moved.min() >= 0 and moved.max() <= 1
+    torch.testing.assert_close(
+        moved.sum((2, 3, 4)), split.videos.sum((2, 3, 4)), rtol=1e-4, atol=1e-3, msg="ink has left the picture"
+    )
     assert direction_judge().accuracy(moved, split.places) > 0.99, "the judge of the direction sees it go another way"
+    torch.testing.assert_close(
+        middle(moved).diff(dim=1), middle(split.videos).diff(dim=1), rtol=0, atol=0.02, msg="it goes at another speed"
+    )
+
+
+def middle(videos):
+    """The centre of all ink, haze too: pixels down and right of the middle of the picture."""
+    ink, line = videos[:, :, 0].double(), torch.arange(24) + 0.5 - 12
+    return torch.stack([(ink.sum(3) * line).sum(2), (ink.sum(2) * line).sum(2)], dim=2) / ink.sum((2, 3))[..., None]
+
+
+def points(places, seed=0):
+    """Displaced videos of a single dark cell, and the way of each: the centre of the ink is where the digit is."""
+    cell = torch.zeros(len(places), 1, 8, 8)
+    cell[:, :, 3:5, 3:5] = 1  # its middle is that of the handwriting
+    way = torch.tensor([motion.DIRECTIONS[place] for place in motion.PLACES])[places]
+    return middle(displace(cell, places, torch.Generator().manual_seed(seed))), way
+
+
+def test_the_last_frame_leaves_two_directions_equally_likely():
+    places = torch.arange(4).repeat(4000)
+    centres, way = points(places)
+    last = centres[:, -1]
+    along, across = (last * way).sum(1), (last * way.flip(1)).sum(1).abs()
+    reach = motion.REACH
+    assert kstest(along.numpy() / reach, "uniform").pvalue > 1e-3, "where a way ends says how far it went"
+    assert kstest(across.numpy() / reach, "uniform").pvalue > 1e-3
+    # What ends at the lower right went right or down, one as likely as the other, at every fraction of a pixel.
+    corner = (last[:, 0] > 0.2) & (last[:, 1] > 0.2)
+    right = places == motion.PLACES.index("right")
+    down = places == motion.PLACES.index("bottom")
+    assert (right | down)[corner].all()
+    for axis in (0, 1):
+        phase = (last[:, axis] % 1)[corner]
+        for low in (0.0, 0.25, 0.5, 0.75):
+            within = corner.clone()
+            within[corner] = (phase >= low) & (phase < low + 0.25)
+            share = right[within].float().mean().item()
+            assert abs(share - 0.5) < 4 * 0.5 / within.sum().sqrt().item(), (
+                f"the phase of axis {axis} from {low} says {share:.2f}"
+            )
 
 
 def test_where_the_digit_ends_does_not_say_where_it_went():
     split = motion.load("test")
-    moved = displace(split.videos, split.places, torch.Generator().manual_seed(0))
+    moved = displace(split.handwriting, split.places, torch.Generator().manual_seed(0))
     assert place_judge().accuracy(split.videos[:, -1], split.places) > 0.99
     assert place_judge().accuracy(moved[:, -1], split.places) < 0.5, "the last frame gives the direction away"
 
 
 def test_the_same_generator_displaces_alike():
     split = motion.load("test").select(torch.arange(8))
-    first, second = (displace(split.videos, split.places, torch.Generator().manual_seed(1)) for _ in range(2))
+    first, second = (displace(split.handwriting, split.places, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, second) and not torch.equal(first, split.videos)
+
+
+def test_the_place_counts_whatever_the_digit():
+    split = motion.load("test").select(torch.arange(4))
+    places = [motion.PLACES[place] for place in split.places.tolist()]
+    right = [motion.caption((digit + 1) % 10, place) for digit, place in zip(split.digits.tolist(), places, strict=True)]
+    assert place_named(right, split) == 1
+    assert place_named([*right[:2], "no caption", motion.caption(0, places[3], 4, "zh")], split) == 0.75

@@ -97,6 +97,10 @@ def test_a_video_has_to_move(test):
     for when in range(1, 8):
         jump = torch.where((torch.arange(8) < when)[:, None, None, None], test.videos[:, :1], test.videos[:, -1:])
         assert (judge.classify(jump) == NOTHING).all(), f"it jumps to its place before frame {when}"
+    for frame in range(1, 8):
+        skipped = test.videos.clone()
+        skipped[:, frame] = skipped[:, frame - 1]
+        assert (judge.classify(skipped) == NOTHING).float().mean() > 0.98, f"no step to frame {frame}"
     vanishing = test.videos.clone()
     vanishing[:, 3] = 0
     assert (judge.classify(vanishing) == NOTHING).all()
