@@ -373,6 +373,8 @@ def evaluate(model: SpeechToImage, *, seed: int = 0) -> dict[str, float]:
             "place_accuracy" + suffix: place_judge().accuracy(images, data.places),
             "digit_ceiling" + suffix: motion_digit_judge().ceiling(split),
             "place_ceiling" + suffix: place_judge().ceiling(split),
+            "place_error" + suffix: place_judge().error(images, data.places),  # in pixels
+            "place_error_real" + suffix: place_judge().error(data.images, data.places),
             "diversity" + suffix: diversity_ratio(images, classes, data.images, classes),
             "digit_heard" + suffix: (digit_logits.argmax(1) == data.speech.digits).double().mean().item(),
             "place_heard" + suffix: (place_logits.argmax(1) == data.speech.places).double().mean().item(),

@@ -352,7 +352,7 @@ def convert(
 def evaluate(model: UNet, *, seed: int = 0) -> dict[str, float]:
     """What the judges see in a picture for each caption of `test` and `compositional`, English and Chinese in turn.
 
-    Both splits use a caption template that training never shows. `_chance` is what a picture of anything would score.
+    Both splits use a caption template that training never shows. `_chance` is what a picture of anything would score; place_error is in pixels.
     """
     digit_judge, places_judge = motion_digit_judge(), place_judge()
     figures = {"digit_chance": 1 / motion.DIGITS, "place_chance": 1 / len(motion.PLACES)}
@@ -370,6 +370,8 @@ def evaluate(model: UNet, *, seed: int = 0) -> dict[str, float]:
             f"digit_ceiling{suffix}": digit_judge.ceiling(split),
             f"place{suffix}": places_judge.accuracy(pictures, data.places),
             f"place_ceiling{suffix}": places_judge.ceiling(split),
+            f"place_error{suffix}": places_judge.error(pictures, data.places),
+            f"place_error_real{suffix}": places_judge.error(data.images, data.places),
             f"diversity{suffix}": diversity_ratio(pictures, pairs, data.images, pairs),
         }
     return figures

@@ -323,13 +323,6 @@ class TextToSpeech(nn.Module):
         return decoded, length_regulator(guess, durations, T).transpose(1, 2), self.log_durations(states, mask), durations
 
 
-def withheld(bank: motion.Speech) -> Bool[Tensor, " U"]:
-    """The utterances of the training bank that `train` leaves out: a fifth of the phrases of each voice, a different fifth each time."""
-    pairs = len(bank) // len(bank.voices.unique())
-    row = torch.arange(len(bank))
-    return (row // pairs + row % pairs) % 5 == 0
-
-
 def train(
     config: Config = Config(),
     *,
@@ -339,13 +332,13 @@ def train(
     precision: str = "float32",
     compile: bool = False,
 ) -> TextToSpeech:
-    """Train on the training voices, without the utterances `withheld`; return the model in evaluation mode, on `device`.
+    """Train on the training voices, without the utterances `motion.withheld`; return the model in evaluation mode, on `device`.
 
     precision: `float32` or `bfloat16` (autocast; the losses stay in float32). compile: use `torch.compile`.
     """
     device, generator = resolve_device(device), seed_everything(seed)
     bank = motion.speech("train")
-    kept = (~withheld(bank)).nonzero().squeeze(1)
+    kept = (~motion.withheld(bank)).nonzero().squeeze(1)
     phrases = bank.phrases
     ids, voices = encode([phrases[i] for i in kept.tolist()]), bank.voices[kept]
     mels = (log_mel(bank.waveforms[kept]) - MEAN) / DEVIATION
@@ -428,7 +421,7 @@ def evaluate(model: TextToSpeech, *, seed: int = 0) -> dict[str, float]:
     mean spectrum is nearest to the right one.
     """
     bank, names = motion.speech("train"), list(motion.VOICES)
-    chosen = withheld(bank)
+    chosen = motion.withheld(bank)
     rows = chosen.nonzero().squeeze(1).tolist()
     phrases, speakers = [bank.phrases[i] for i in rows], [names[i] for i in bank.voices[chosen].tolist()]
     mels, durations = predict(model, phrases, speakers)

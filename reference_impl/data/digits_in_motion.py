@@ -30,7 +30,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from reference_impl.data import Preview
@@ -284,6 +284,14 @@ def speech(split: str) -> Speech:
     waveforms, *columns = zip(*rows, strict=True)
     kept = torch.from_numpy(np.stack(waveforms)).clamp(-1, 1)
     return Speech(kept, *(torch.tensor(column, dtype=torch.int64) for column in columns))
+
+
+def withheld(bank: Speech) -> Bool[Tensor, " U"]:
+    """The utterances of the training bank that are kept for a test of voices that are known: a fifth of the phrases of each, a different
+    fifth each time. A system that is asked to say them has not heard them, nor has its judge."""
+    pairs = len(bank) // len(bank.voices.unique())
+    row = torch.arange(len(bank))
+    return (row // pairs + row % pairs) % 5 == 0
 
 
 # --- the aligned data set ---

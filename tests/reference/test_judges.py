@@ -90,6 +90,24 @@ def test_in_the_middle_is_no_place(test):
     assert (judges.place_judge().classify(both[aside]) == NOTHING).all()
 
 
+def test_a_digit_off_its_place_shows_in_pixels(test):
+    error = judges.place_judge().error(test.images, test.places)
+    short = motion.draw(test.handwriting, test.places, progress=0.7)
+    assert judges.place_judge().accuracy(short, test.places) > 0.95, "the judge of the place forgives"
+    assert judges.place_judge().error(short, test.places) > error + 1, (error, "30 % of the way are 1.6 pixels")
+
+
+def test_no_judge_of_speech_has_heard_what_is_withheld(monkeypatch):
+    heard, bank = [], motion.speech("train")
+    real = judges.cepstrum
+    monkeypatch.setattr(judges, "cepstrum", lambda waveforms: heard.append(waveforms) or real(waveforms))
+    judges._spoken_examples.cache_clear()
+    judges.SpokenJudge("digits")
+    kept = {sound.numpy().tobytes() for sound in bank.waveforms[motion.withheld(bank)]}
+    assert len(kept) == 94 and not any(sound.numpy().tobytes() in kept for sound in heard[0])
+    assert len(heard[0]) == len(bank) - 94
+
+
 def test_a_video_has_to_move(test):
     judge = judges.direction_judge()
     still = test.images[:, None].expand(-1, 8, -1, -1, -1)
