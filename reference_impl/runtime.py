@@ -1,5 +1,6 @@
-"""The few things that every reference module shares: device, precision, seeds, batches, progress, and what a gate is."""
+"""The few things that every reference module shares: device, precision, seeds, batches, schedules, progress, and what a gate is."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -64,6 +65,21 @@ def batches(count: int, batch_size: int, steps: int, generator: torch.Generator)
                 break
             yield batch
             made += 1
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, rate: float, steps: int, warm: float = 0.3
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Learning rates of `steps` steps: from `rate` / 25 up to `rate` over the share `warm` of them, then down to nearly 0, along cosines.
+
+    The optimizer's betas stay as they are; torch's default would cycle the first one between 0.85 and 0.95. Runs so short that
+    the way up would be less than two steps follow a longer plan, and stop on the way. Raises ValueError unless 0 < warm < 1 and steps > 0.
+    Smith and Topin, *Super-Convergence* (2018).
+    """
+    if not 0 < warm < 1 or steps < 1:
+        raise ValueError(f"warm must lie between 0 and 1 and steps must be positive, got {warm} and {steps}")
+    planned = max(steps, math.ceil(2 / warm))  # torch divides by zero where the way up is a single step
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=planned, pct_start=warm, cycle_momentum=False)
 
 
 def track(items: Iterable[T], *, total: int, description: str, show: bool = True) -> Iterator[T]:

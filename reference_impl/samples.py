@@ -1,14 +1,19 @@
 """Sets of generated images beside sets of real ones: copies, coverage, and what a judge has seen before it is asked.
 
-Unlike a judge, these look at a set as a whole, which is where a collapse and a cheat show.
+`digit_leaks` makes of them the leak checks of a unit that draws digits. Unlike a judge, these look at a set as a whole, which is where a collapse and a cheat show.
 """
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from reference_impl.data import digits
-from reference_impl.judges import DigitJudge
+from reference_impl.experiments import Leak
+from reference_impl.judges import DigitJudge, digit_judge
 
 
 def seen_by(judge: DigitJudge, images: Float[Tensor, "N 1 8 8"]) -> float:
@@ -35,6 +40,26 @@ def copied_share(
         return torch.cdist(x.detach().float().cpu().flatten(1), training).amin(1)
 
     return (nearest(images) < nearest(held_out).quantile(closest)).float().mean().item()
+
+
+def copied(train: Callable[..., Any], generate: Callable[..., Tensor], seed: int, device: str) -> float:
+    """Share of 1,000 samples, a hundred of each digit, nearer to a training image than 19 of 20 held-out digits are.
+
+    train and generate: those of a unit that draws digits by their label; the model is trained in full.
+    """
+    asked = torch.arange(digits.CLASSES).repeat(100)
+    samples = generate(train(device=device, seed=seed, progress=False), asked, seed=seed)
+    return copied_share(samples, digits.load("train").images, digits.load("test").images)
+
+
+def digit_leaks(train: Callable[..., Any], generate: Callable[..., Tensor]) -> dict[str, Leak]:
+    """What would explain the figures of a unit that draws digits without its having learned to: copies, and a judge that knows the test."""
+    return {
+        "copies of the training set": Leak(partial(copied, train, generate), chance=0.05, at_most=0.1),
+        "the judge has seen the test": Leak(
+            lambda seed, device: seen_by(digit_judge(), digits.load("test").images), chance=0.0, at_most=0.0
+        ),
+    }
 
 
 def precision_recall(

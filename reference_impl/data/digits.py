@@ -1,7 +1,8 @@
 """Handwritten digits: 1,797 images of 8×8 pixels, bundled with scikit-learn (UCI Optical Recognition of Handwritten Digits).
 
 Each pixel is a *count*: the original 32×32 bitmaps were cut into 4×4 blocks and the inked cells of each block were counted,
-so a pixel is an integer from 0 to 16 and a binomial likelihood describes it exactly.
+so a pixel is an integer from 0 to 16. A binomial gives each of these counts a probability and so is a valid likelihood, but not the true
+one: it takes the 16 cells of a block for independent, and the cells that a stroke covers are inked together.
 Source: E. Alpaydin and C. Kaynak (1998), https://doi.org/10.24432/C50P49, CC BY 4.0.
 """
 

@@ -106,14 +106,33 @@ def test_the_importance_weighted_bound_is_that_of_torch_distributions(monkeypatc
 
 
 @UNITS
-def test_the_leak_check_trips_on_copies_and_lets_new_handwriting_pass(unit, monkeypatch):
+def test_the_leak_check_of_a_unit_asks_its_own_model(unit):
+    assert list(unit.LEAKS) == [COPIES, SEEN]
+    assert unit.LEAKS[COPIES].measure.args == (unit.train, unit.generate), "samples.copied, given these two"
+
+
+def test_the_leak_check_trains_in_full_and_asks_for_a_hundred_of_each_digit():
+    asked = []
+
+    def train(*args, **options):
+        asked.append((args, options))
+        return "model"
+
+    def generate(model, labels, *, seed):
+        asked.append((model, labels.bincount().tolist(), seed))
+        return digits.load("test").images
+
+    samples.digit_leaks(train, generate)[COPIES].measure(3, "cpu")
+    assert asked == [((), {"device": "cpu", "seed": 3, "progress": False}), ("model", [100] * 10, 3)], "no other config"
+
+
+def test_the_leak_check_trips_on_copies_and_lets_new_handwriting_pass():
     real, held_out = digits.load("train"), digits.load("test")
-    monkeypatch.setattr(unit, "train", lambda *args, **options: None)
-    leak = unit.LEAKS[COPIES]
+    leak = vae.LEAKS[COPIES]
 
     def share(images):
-        monkeypatch.setattr(unit, "generate", lambda model, labels, *, seed: images)
-        return leak.measure(0, "cpu")
+        leaks = samples.digit_leaks(lambda **options: None, lambda model, labels, *, seed: images)
+        return leaks[COPIES].measure(0, "cpu")
 
     assert share(real.images) == 1.0 and not leak.holds(1.0)
     faint = (real.images + 0.05 * torch.randn(real.images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
@@ -123,16 +142,15 @@ def test_the_leak_check_trips_on_copies_and_lets_new_handwriting_pass(unit, monk
     assert share(held_out.images) == pytest.approx(leak.chance, abs=0.005) and leak.holds(leak.chance)
 
 
-@UNITS
-def test_the_leak_check_trips_on_a_judge_that_has_seen_the_test(unit, monkeypatch):
-    leak = unit.LEAKS[SEEN]
+def test_the_leak_check_trips_on_a_judge_that_has_seen_the_test(monkeypatch):
+    leak = vae.LEAKS[SEEN]
     assert leak.measure(0, "cpu") == 0.0 and leak.holds(0.0)
     split = {name: digits.load(name) for name in ("train", "test")}
     both = [torch.cat([getattr(split[name], field) for name in split]) for field in ("counts", "labels")]
     with monkeypatch.context() as patch:
         patch.setattr(digits, "load", lambda name: subset(*both))
         corrupt = judges.DigitJudge()
-    monkeypatch.setattr(unit, "digit_judge", lambda: corrupt)
+    monkeypatch.setattr(samples, "digit_judge", lambda: corrupt)
     assert not leak.holds(leak.measure(0, "cpu"))
 
 

@@ -1,6 +1,7 @@
 """The shared parts: runtime, data and judges."""
 
 import io
+import math
 
 import pytest
 import torch
@@ -38,6 +39,35 @@ def test_batches_cover_every_item_once_an_epoch():
     assert all(len(batch) == 4 for batch in runtime.batches(10, 4, 7, torch.Generator()))
     with pytest.raises(ValueError, match="batch_size must lie in 1 to 10"):
         next(runtime.batches(10, 11, 1, torch.Generator()))
+
+
+@pytest.mark.parametrize(("steps", "warm"), [(200, 0.3), (50, 0.1), (4000, 0.02)])
+def test_one_cycle_goes_up_and_down_along_cosines(steps, warm):
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0, betas=(0.3, 0.7))
+    schedule, rates, top = runtime.one_cycle(optimizer, 0.01, steps, warm), [], warm * steps - 1
+    for step in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        low, share = (0.01 / 25, step / top) if step <= top else (0.01 / 25e4, (steps - 1 - step) / (steps - 1 - top))
+        assert rates[-1] == pytest.approx(low + (0.01 - low) * (1 - math.cos(math.pi * share)) / 2)
+        assert optimizer.param_groups[0]["betas"] == (0.3, 0.7), "the optimizer's own, whatever the rate"
+        optimizer.step()
+        if step < steps - 1:
+            schedule.step()
+    assert max(rates) == pytest.approx(0.01, rel=1e-3) and rates[-1] < 1e-7
+
+
+def test_one_cycle_of_any_length():
+    for steps in range(1, 41):
+        for warm in (0.05, 0.1, 0.2, 0.25, 0.3, 0.5):
+            optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+            schedule = runtime.one_cycle(optimizer, 0.5, steps, warm)
+            for _ in range(steps):
+                assert 0 < schedule.get_last_lr()[0] <= 0.5
+                optimizer.step()
+                schedule.step()
+    for steps, warm in ((0, 0.3), (10, 0.0), (10, 1.0)):
+        with pytest.raises(ValueError, match=f"warm must lie between 0 and 1 and steps must be positive, got {warm} and {steps}"):
+            runtime.one_cycle(optimizer, 0.5, steps, warm)
 
 
 def test_progress_bar_only_on_a_terminal(monkeypatch):

@@ -546,6 +546,21 @@ def test_generator_meets_the_new_discriminator_in_bfloat16_too(impl, draw):
     assert_true(off < 0.05, message, hint=hint, detail=f"its loss is off by {off:.2g}, relative to 1 + its size")
 
 
+@pytest.mark.stub("train_step")
+def test_a_weight_that_was_frozen_stays_frozen(impl, draw):
+    """A discriminator that is trained in part, as in fine-tuning: no step moves the rest, and none thaws it for the next one."""
+    game = Game(impl, draw, ("train", "eval"))
+    game.discriminator.get_submodule("embedding").requires_grad_(False)
+    for _ in range(2):
+        game.play(game.batch(draw.size(2)))
+    state = game.discriminator.state_dict()
+    hint = "switch on again what you have switched off, not every weight: keep a list of those that had requires_grad"
+    name = "embedding.parametrizations.weight.original"
+    assert_equal(state[name], game.d[name], what="the frozen embedding after two steps", hint=hint)
+    moved = (state["features.4.bias"] - game.d["features.4.bias"]).abs().max()
+    assert_true(moved > 0, "the other weights of the discriminator no longer move", hint=hint)
+
+
 def copy_all(averaged, model, decay):
     if not 0 <= decay <= 1:
         raise ValueError
@@ -772,8 +787,14 @@ FAKES = {
         "both losses added": STEP + ONE_LOSS,
         "one autocast context for all": STEP + ONE_CONTEXT,
         "the fakes not detached": Edit("torch.no_grad(), autocast", "autocast"),
-        "gradients left in the discriminator": Edit("discriminator.requires_grad_(False)", "pass"),
-        "the discriminator frozen for good": Edit("discriminator.requires_grad_(True)", "pass"),
+        "gradients left in the discriminator": Edit("weight.requires_grad_(False)", "pass"),
+        "the discriminator frozen for good": Edit("weight.requires_grad_(True)", "pass"),
+        "frozen weights thawed": Edit(
+            "for weight in trained:\n        weight.requires_grad_(True)", "discriminator.requires_grad_(True)"
+        ),
+        "only weights without a bias switched back on": Edit(
+            "weight.requires_grad_(True)", "weight.requires_grad_(weight.ndim > 1)"
+        ),
         "the generator's step moves both": Edit(
             "    generator_optimizer.step()", "    generator_optimizer.step()\n    discriminator_optimizer.step()"
         ),
@@ -813,9 +834,7 @@ FAKES = {
         "fakes drawn in evaluation mode": Edit(
             "with torch.no_grad(), autocast", "generator.eval()\n    with torch.no_grad(), autocast"
         ),
-        "the discriminator put into training mode": Edit(
-            "discriminator.requires_grad_(False)", "discriminator.train().requires_grad_(False)"
-        ),
+        "the discriminator put into training mode": Edit("    trained = [", "    discriminator.train()\n    trained = ["),
         "always in float32": Edit("precision)", '"float32")'),
         "only the generator in bfloat16": Edit(
             "real_logits, fake_logits = discriminator(",
@@ -933,6 +952,7 @@ TWO_PASSES = """
     discriminator.zero_grad()
     d_loss.backward()
     discriminator_optimizer.step()
+    before = [weight.requires_grad for weight in discriminator.parameters()]
     for weight in discriminator.parameters():
         weight.requires_grad = False
     with autocast(images.device, precision):
@@ -941,8 +961,8 @@ TWO_PASSES = """
     generator.zero_grad()
     g_loss.backward()
     generator_optimizer.step()
-    for weight in discriminator.parameters():
-        weight.requires_grad = True
+    for weight, trained in zip(discriminator.parameters(), before):
+        weight.requires_grad = trained
     return dict(generator_loss=g_loss.detach().clone(), discriminator_loss=d_loss.detach().clone())
 """
 
@@ -972,7 +992,7 @@ GRADIENTS_BY_HAND = """
     with autocast(images.device, precision):
         scores = discriminator(torch.cat((fakes, images)), torch.cat((labels, labels)))
     d_loss = discriminator_loss(scores[len(fakes):], scores[:len(fakes)])
-    weights = list(discriminator.parameters())
+    weights = [weight for weight in discriminator.parameters() if weight.requires_grad]
     for weight, gradient in zip(weights, torch.autograd.grad(d_loss, weights)):
         weight.grad = gradient
     discriminator_optimizer.step()
