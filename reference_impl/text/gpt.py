@@ -121,7 +121,7 @@ class GPT(nn.Module):
         r"""Weights from $\mathcal N(0, 0.02^2)$, biases 0; the maps that add to the stream smaller by $1/\sqrt{2L}$.
 
         There are 2L of those, so the variance of their sum does not grow with the depth. The scale by depth is in section 2.3 of
-        Radford et al. (2019); 0.02 stands in section 4.1 of Radford et al. (2018), the first GPT, and in the code of both.
+        Radford et al. (2019); 0.02 stands in section 4.1 of Radford et al. (2018), the first GPT, and in the code of GPT-2.
         """
         for name, parameter in self.named_parameters():
             if "norm" in name:
