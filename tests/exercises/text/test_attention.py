@@ -469,14 +469,16 @@ def test_what_is_not_like_the_kept_is_refused_and_not_broadcast(impl, draw, axis
 
 @pytest.mark.stub("KVCache.append")
 @pytest.mark.parametrize("wrong", ["batch", "heads", "steps"])
-def test_values_must_be_as_many_as_the_keys(impl, draw, wrong):
+@pytest.mark.parametrize("which", ["keys", "values"])
+def test_keys_and_values_must_be_alike(impl, draw, which, wrong):
     B, H, D, T = draw.size(2), draw.size(2), draw.size(), draw.size()
     (k, v), (more_k, more_v), (last_k, last_v) = pieces(draw, B, H, D, [T, 3, 2])
     cache = impl.KVCache(T + 5)
     cache.append(k, v)
-    part = {"batch": more_v[:1], "heads": more_v[:, :1], "steps": more_v[:, :, :1]}[wrong]
-    with raises(ValueError, hint=f"the values have another number of {wrong} than the keys: look at both shapes"):
-        cache.append(more_k, part)
+    part = {"batch": (1, H, 3), "heads": (B, 1, 3), "steps": (B, H, 1)}[wrong]
+    fewer = (more_k, more_v)[which == "values"][tuple(slice(n) for n in part)]
+    with raises(ValueError, hint=f"the {which} have another number of {wrong} than their partners: look at both shapes"):
+        cache.append(*((fewer, more_v) if which == "keys" else (more_k, fewer)))
     expected = (torch.cat([k, last_k], 2), torch.cat([v, last_v], 2))
     hint = "compare both shapes before anything moves"
     for name, mine, truth in zip(("keys", "values"), cache.append(last_k, last_v), expected, strict=True):
@@ -901,7 +903,7 @@ FAKES = {
         "the length forgotten": Edit("self.length = end", "pass"),
         "one step at a time": Edit("self.length = end", "self.length += 1"),
         "never full": lambda self, k, v: joined_append(self, k, v, refuse=False),
-        "only the new ones counted": Edit("if end > self.capacity:", "if k.shape[-2] > self.capacity:"),
+        "only the new ones counted": lambda self, k, v: joined_append(self, k, v, spare=self.length),
         "one too many accepted": lambda self, k, v: joined_append(self, k, v, spare=1),
         "exactly full refused": Edit("if end > self.capacity:", "if end >= self.capacity:"),
         "the oldest dropped": sliding_append,
@@ -1223,6 +1225,7 @@ VARIANTS = {
     },
 }
 
+FULL = "the slice of a full cache is too short, so the comparison of shapes raises the same error"
 EQUIVALENT = {
     "attention_weights": {
         "call dropped: scores.softmax(dim=-1) * mask.any(dim=-1, keepdim=True) -> scores.softmax(dim=-1) * mask": (
@@ -1240,6 +1243,10 @@ EQUIVALENT = {
         "dtype: torch.arange(0, D, 2, device=x.device, dtype=dtype) -> torch.arange(0, D, 2, device=x.device)": (
             "divided by D, whole numbers become float32: for float64 that is what is asked for, and for all else the same numbers"
         ),
+    },
+    "KVCache.append": {
+        "branch: end > self.capacity -> False": FULL,
+        "raise: raise ValueError(f'the cache holds {self.capacity} positions, got position {end}') -> pass": FULL,
     },
     "MultiHeadAttention.forward": {
         f"constant: 0 if cache is None else cache.length -> {start} if cache is None else cache.length": (
