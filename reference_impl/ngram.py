@@ -1,10 +1,16 @@
 """The baselines of the language models: interpolated n-grams over bytes, smoothed as Witten and Bell or as Kneser and Ney did."""
 
+import math
 from collections import Counter, defaultdict
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+
+def even_mixture(one: Float[Tensor, " N"], other: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """-log of the mean of two probabilities, from -log of each, in nats."""
+    return math.log(2) - torch.logaddexp(-one, -other)
 
 
 class NGram:
@@ -47,6 +53,12 @@ class NGram:
         start = self.order - 1
         p = [self.probability(text[max(0, end - start) : end], text[end]) for end in range(len(text))]
         return -torch.tensor(p, dtype=torch.float64).log()
+
+    def probabilities(self, symbol: int, ids: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """p of one and the same symbol at each place of a text, given what stands before it."""
+        text, start = bytes(ids.tolist()), self.order - 1
+        p = [self.probability(text[max(0, end - start) : end], symbol) for end in range(len(text))]
+        return torch.tensor(p, dtype=torch.float64)
 
 
 class KneserNey(NGram):

@@ -1,7 +1,8 @@
 """The few things that every reference module shares: device, precision, seeds, batches, schedules, progress, and what a gate is."""
 
 import math
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +11,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+S = TypeVar("S")
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 
@@ -90,6 +92,28 @@ def track(items: Iterable[T], *, total: int, description: str, show: bool = True
         return
     with bar:
         yield from bar.track(items, total=total, description=description)
+
+
+def milliseconds(work: Callable[[S], object], device: torch.device, *, prepare: Callable[[], S], times: int = 5) -> float:
+    """Fastest of `times` runs of `work`, each on what `prepare` makes anew, which is not counted.
+
+    An accelerator is waited for before the clock starts and before it stops: it goes on computing after a call has returned.
+    """
+    best = math.inf
+    for _ in range(times):
+        prepared = prepare()
+        _wait_for(device)
+        start = time.perf_counter()
+        work(prepared)
+        _wait_for(device)
+        best = min(best, 1000 * (time.perf_counter() - start))
+    return best
+
+
+def _wait_for(device: torch.device) -> None:
+    """Return once `device` has done all it was given; a CPU has when a call returns."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,6 @@ All You Need* (2019), section 2.4.
 """
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -50,8 +48,9 @@ from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from reference_impl import recall
 from reference_impl.experiments import Ablation, Leak
-from reference_impl.runtime import Gate, autocast, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, maybe_compile, milliseconds, one_cycle, resolve_device, seed_everything, track
 
 
 def causal_mask(T: int, S: int, *, device: str | torch.device | None = None) -> Bool[Tensor, "T S"]:
@@ -113,8 +112,10 @@ def sinusoidal_positions(T: int, D: int, *, device: str | torch.device | None = 
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float().to(device)  # (T, D)
 
 
-def apply_rotary(x: Float[Tensor, "*batch T D"], positions: Int[Tensor, " T"]) -> Float[Tensor, "*batch T D"]:
+def apply_rotary(x: Float[Tensor, "*batch T D"], positions: Int[Tensor, "*#batch T"]) -> Float[Tensor, "*batch T D"]:
     r"""Turn channels (2i, 2i + 1) of the vector at position t by the angle $t \cdot 10000^{-2i/D}$. Su et al. (2021), eq. 34.
+
+    positions: one row for all, or of a shape that broadcasts, (B, 1, T) for x of (B, H, T, D), as a batch padded on the left needs.
 
     Adjacent channels are paired, as in the paper, so that each pair is a complex number times $e^{\mathrm i t \theta_i}$.
     GPT-NeoX and the Hugging Face Llama pair channel i with i + D/2: the same map, after a fixed permutation of the outputs of
@@ -126,7 +127,7 @@ def apply_rotary(x: Float[Tensor, "*batch T D"], positions: Int[Tensor, " T"]) -
         raise ValueError(f"the head width must be even, since channels turn in pairs; got {D}")
     dtype = torch.promote_types(x.dtype, torch.float32)  # half-precision angles would be off by whole turns
     theta = 10000.0 ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)  # (D/2,)
-    angles = positions[:, None] * theta  # (T, D/2)
+    angles = positions[..., None] * theta  # (..., T, D/2)
     cos, sin = angles.cos(), angles.sin()
     even, odd = x[..., 0::2], x[..., 1::2]  # (..., T, D/2)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)  # (..., T, D/2, 2)
@@ -156,7 +157,7 @@ class KVCache:
     ) -> tuple[Float[Tensor, "B H S D"], Float[Tensor, "B H S D"]]:
         """Store T more positions, which moves `length` on by T; return the keys and values of all S seen so far.
 
-        Raises ValueError beyond the capacity.
+        Raises ValueError beyond the capacity, and for another B, H or D than before; nothing is stored then.
 
         The room is taken once, at the first call: concatenating would copy the whole past for every token.
         """
@@ -166,8 +167,14 @@ class KVCache:
         if start == 0:
             self.keys = k.new_empty(*k.shape[:-2], self.capacity, k.shape[-1])  # (B, H, capacity, D)
             self.values = v.new_empty(*v.shape[:-2], self.capacity, v.shape[-1])
-        self.keys[..., start:end, :] = k
-        self.values[..., start:end, :] = v
+        keys, values = self.keys[..., start:end, :], self.values[..., start:end, :]  # the room for the new ones
+        if keys.shape != k.shape or values.shape != v.shape:  # copying would broadcast a batch of 1 to all items
+            raise ValueError(
+                f"expected keys and values of shapes {tuple(keys.shape)} and {tuple(values.shape)}, as those before, "
+                f"got {tuple(k.shape)} and {tuple(v.shape)}"
+            )
+        keys.copy_(k)
+        values.copy_(v)
         self.length = end
         return self.keys[..., :end, :], self.values[..., :end, :]
 
@@ -279,7 +286,7 @@ def train(
     device, generator = resolve_device(device), seed_everything(seed)
     model = maybe_compile(Recaller(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps, 0.3)
     shape = (config.batch_size, config.length)
     for _ in track(range(config.steps), total=config.steps, description="Attention", show=progress):
         ids = torch.randint(config.vocabulary, shape, generator=generator).to(device)
@@ -294,26 +301,6 @@ def train(
     return model.eval()
 
 
-def sequences(config: Config, count: int, length: int, *, seed: int) -> Int[Tensor, "N T"]:
-    """`count` random sequences of the task, on the CPU."""
-    return torch.randint(config.vocabulary, (count, length), generator=torch.Generator().manual_seed(seed))
-
-
-def accuracy(guess: Callable[[Tensor], Tensor], config: Config, *, seed: int) -> float:
-    """Share of right guesses on 256 fresh sequences of twice the training length.
-
-    guess: from tokens (N, T) to what it takes for the tokens seen `delay` steps before each of them, (N, T).
-    """
-    ids = sequences(config, 256, 2 * config.length, seed=10_000 + seed)  # other sequences than those of training
-    return (guess(ids)[:, config.delay :] == ids[:, : -config.delay]).float().mean().item()
-
-
-def most_frequent(ids: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
-    """The token seen most often before each position: the best guess of what is blind to order."""
-    counted = F.one_hot(ids)  # (N, T, V)
-    return (counted.cumsum(dim=1) - counted).argmax(dim=-1)
-
-
 @torch.no_grad()
 def evaluate(model: Recaller, *, seed: int = 0) -> dict[str, float]:
     """Accuracy at twice the training length, beside the best guess without order; largest deviations in float64.
@@ -321,10 +308,11 @@ def evaluate(model: Recaller, *, seed: int = 0) -> dict[str, float]:
     deviation_torch: from `F.scaled_dot_product_attention` under a random mask; deviation_cache: of `decode` from one pass.
     """
     config, device = model.config, model.head.weight.device
+    task = (config.vocabulary, config.delay, 2 * config.length)
     figures = {
-        "accuracy": accuracy(lambda ids: model(ids.to(device)).argmax(dim=-1).cpu(), config, seed=seed),
+        "accuracy": recall.accuracy(lambda ids: model(ids.to(device)).argmax(dim=-1).cpu(), *task, seed=seed),
         "chance": 1 / config.vocabulary,
-        "most_frequent": accuracy(most_frequent, config, seed=seed),
+        "most_frequent": recall.accuracy(recall.most_frequent, *task, seed=seed),
     }
     generator = torch.Generator().manual_seed(seed)
     q, k, v = torch.randn(3, 2, 4, 37, 16, generator=generator, dtype=torch.float64)
@@ -349,10 +337,9 @@ GATES = (
 def from_the_current_token(seed: int, device: str) -> float:
     """Accuracy of the likeliest answer to the current token, counted in as much as training sees."""
     config = Config()
-    V, seen = config.vocabulary, sequences(config, config.steps * config.batch_size, config.length, seed=seed)
-    pairs = V * seen[:, config.delay :] + seen[:, : -config.delay]  # the token and its answer as one number
-    likeliest = pairs.flatten().bincount(minlength=V**2).view(V, V).argmax(dim=1)  # (V,)
-    return accuracy(lambda ids: likeliest[ids], config, seed=seed)
+    seen = recall.sequences(config.vocabulary, config.steps * config.batch_size, config.length, seed=seed)
+    likeliest = recall.likeliest_answers(seen, config.vocabulary, config.delay)  # (V,)
+    return recall.accuracy(lambda ids: likeliest[ids], config.vocabulary, config.delay, 2 * config.length, seed=seed)
 
 
 # Order is what the task asks for; sinusoids carry it too, but not past the length that they were trained at.
@@ -365,16 +352,16 @@ LEAKS = {"the current token alone": Leak(from_the_current_token, chance=1 / Conf
 
 @torch.no_grad()
 def step_milliseconds(layer: MultiHeadAttention, t: int, *, cached: bool) -> float:
-    """Fastest of five measurements of what the t-th token takes in `layer`."""
-    x, times = torch.randn(1, t, layer.out.in_features, device=layer.out.weight.device), []
-    for _ in range(5):
-        cache = KVCache(capacity=t)
-        if cached:
+    """What the t-th token takes in `layer`: with `cached` what the t - 1 before it left in a cache is not counted."""
+    x = torch.randn(1, t, layer.out.in_features, device=layer.out.weight.device)
+
+    def prefilled() -> KVCache | None:
+        cache = KVCache(capacity=t) if cached else None
+        if cache is not None:
             layer(x[:, :-1], cache=cache)
-        start = time.perf_counter()
-        (layer(x[:, -1:], cache=cache) if cached else layer(x)).sum().item()  # item() waits for the device
-        times.append(1000 * (time.perf_counter() - start))
-    return min(times)
+        return cache
+
+    return milliseconds(lambda cache: layer(x[:, -1:] if cached else x, cache=cache), x.device, prepare=prefilled)
 
 
 def demo(config: Config = Config(steps=250), *, device: str | torch.device = "auto") -> Figure:

@@ -8,6 +8,7 @@ from pydoc_data.topics import topics
 import pytest
 import torch
 
+from reference_impl import recall
 from reference_impl.data import python_docs
 from reference_impl.text import attention, gpt
 
@@ -65,24 +66,38 @@ def test_sinusoids_reach_the_layer_only_through_its_input():
 
 
 def test_accuracy_is_the_share_of_right_guesses_of_the_delayed_token():
-    config = attention.Config()
-    assert attention.accuracy(lambda ids: ids.roll(config.delay, dims=1), config, seed=0) == 1
-    for wrong in (config.delay - 1, config.delay + 1, -config.delay):
-        assert attention.accuracy(lambda ids, by=wrong: ids.roll(by, dims=1), config, seed=0) < 2 / config.vocabulary
+    assert recall.accuracy(lambda ids: ids.roll(8, dims=1), 16, 8, 64, seed=0) == 1
+    for wrong in (7, 9, -8):
+        assert recall.accuracy(lambda ids, by=wrong: ids.roll(by, dims=1), 16, 8, 64, seed=0) < 2 / 16
     seen = []
     for seed in (0, 1):
-        attention.accuracy(lambda ids: seen.append(ids) or ids, config, seed=seed)
-    assert seen[0].shape == seen[1].shape == (256, 2 * config.length)
+        recall.accuracy(lambda ids: seen.append(ids) or ids, 16, 8, 64, seed=seed)
+    assert seen[0].shape == seen[1].shape == (256, 64)
     assert not torch.equal(*seen), "each seed has its own held-out sequences"
+
+
+def test_the_whole_is_measured_at_twice_the_length_of_training(monkeypatch):
+    asked = []
+    monkeypatch.setattr(recall, "accuracy", lambda guess, *task, seed: asked.append((task, seed)) or 0.5)
+    config = attention.Config(vocabulary=5, delay=3, length=10, width=16)
+    attention.evaluate(randomised(attention.Recaller(config)).float(), seed=7)
+    assert asked == [((5, 3, 20), 7)] * 2, "the model, and the best guess without order"
 
 
 def test_the_most_frequent_token_is_counted_in_the_past_alone():
     ids = torch.randint(5, (20, 30), generator=torch.Generator().manual_seed(0))
-    guesses = attention.most_frequent(ids)
+    guesses = recall.most_frequent(ids)
     for row, guessed in zip(ids.tolist(), guesses.tolist(), strict=True):
         for t in range(1, len(row)):
             past = Counter(row[:t])
             assert past[guessed[t]] == max(past.values()), "the current token does not count"
+
+
+def test_the_likeliest_answer_to_each_token_is_counted():
+    ids = torch.randint(4, (30, 20), generator=torch.Generator().manual_seed(0))
+    counted = Counter((now, then) for row in ids.tolist() for now, then in zip(row[3:], row[:-3], strict=True))
+    for token, answer in enumerate(recall.likeliest_answers(ids, 4, 3).tolist()):
+        assert counted[token, answer] == max(counted[token, other] for other in range(4))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -97,15 +112,15 @@ def test_the_current_token_does_not_give_the_answer_away(seed):
 def test_sequences_that_repeat_are_seen_as_a_leak(share, monkeypatch):
     """Planted: a share of the tokens is the one `delay` before, plus one; then the current token tells what it was."""
 
-    def repeating(config, count, length, *, seed):
+    def repeating(vocabulary, count, length, *, seed):
         generator = torch.Generator().manual_seed(seed)
-        ids = torch.randint(config.vocabulary, (count, length), generator=generator)
+        ids = torch.randint(vocabulary, (count, length), generator=generator)
         planted = torch.rand(count, length, generator=generator) < share
-        for t in range(config.delay, length):
-            ids[:, t] = torch.where(planted[:, t], (ids[:, t - config.delay] + 1) % config.vocabulary, ids[:, t])
+        for t in range(8, length):
+            ids[:, t] = torch.where(planted[:, t], (ids[:, t - 8] + 1) % vocabulary, ids[:, t])
         return ids
 
-    monkeypatch.setattr(attention, "sequences", repeating)
+    monkeypatch.setattr(recall, "sequences", repeating)
     leak = attention.LEAKS["the current token alone"]
     value = leak.measure(0, "cpu")
     assert not leak.holds(value)
@@ -116,7 +131,9 @@ def test_sequences_that_repeat_are_seen_as_a_leak(share, monkeypatch):
 
 
 def bits(config, text):
-    return gpt.bits_per_character(randomised(gpt.GPT(replace(config, width=16))), python_docs.Documentation(("one",), (text,)))
+    data = python_docs.Documentation(("one",), (text,))
+    log_p = gpt.log_probabilities(randomised(gpt.GPT(replace(config, width=16))), data.ids)
+    return gpt.bits_per_character(-log_p.gather(1, data.ids[:, None]), data)
 
 
 def test_a_context_of_one_byte_sees_only_the_last():

@@ -6,9 +6,19 @@ from collections import Counter
 import pytest
 import torch
 
+from reference_impl import runtime
 from reference_impl.data import python_docs
-from reference_impl.ngram import KneserNey, NGram
-from reference_impl.text.gpt import GPT, Config, bits_per_character, from_huggingface
+from reference_impl.ngram import KneserNey, NGram, even_mixture
+from reference_impl.text.attention import MultiHeadAttention, step_milliseconds
+from reference_impl.text.gpt import (
+    GPT,
+    Config,
+    bits_per_character,
+    bits_per_line_end,
+    evaluate,
+    from_huggingface,
+    log_probabilities,
+)
 
 
 def randomised(model, scale=0.3, seed=0):
@@ -100,15 +110,72 @@ def test_every_byte_is_predicted_once_from_at_least_half_a_context(context, text
     data = python_docs.Documentation(("one",), (text,))
     uniform = GPT(Config(context=context, width=4, layers=1, heads=1))
     torch.nn.init.zeros_(uniform.tokens.weight)
-    assert bits_per_character(uniform, data) == pytest.approx(8 * len(text.encode()) / len(text), rel=1e-6)
+    torch.testing.assert_close(log_probabilities(uniform, data.ids), torch.full((len(data.ids), 256), -math.log(256)))
     model, stride = randomised(GPT(Config(context=context, width=4, layers=1, heads=1))), context - context // 2
     padded, bits = b"\n" * (context - stride + 1) + text.encode(), 0.0
+    log_p = log_probabilities(model, data.ids)
     for i, byte in enumerate(text.encode()):
         seen = padded[i // stride * stride : context - stride + 1 + i]
         assert context // 2 < len(seen) <= context
         with torch.no_grad():
-            bits -= model(torch.tensor([list(seen)]))[0, -1].log_softmax(-1)[byte].item() / math.log(2)
-    assert bits_per_character(model, data) == pytest.approx(bits / len(text), rel=1e-4)
+            expected = model(torch.tensor([list(seen)]))[0, -1].log_softmax(-1)
+        torch.testing.assert_close(log_p[i], expected, rtol=1e-4, atol=1e-5)
+        bits -= expected[byte].item() / math.log(2)
+    nats = -log_p.gather(1, data.ids[:, None])[:, 0]
+    assert bits_per_character(nats, data) == pytest.approx(bits / len(text), rel=1e-4), "per character, not per byte"
+
+
+def test_bits_per_line_end_are_those_of_a_coder_of_yes_and_no():
+    ids, p = python_docs.encode("ab\nc\n"), torch.tensor([0.125, 0.5, 0.25, 0.5, 0.5])
+    bits = -math.log2(0.875) + 1 + 2 + 1 + 1
+    assert bits_per_line_end(p, ids) == pytest.approx(bits / 2)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    torch.manual_seed(0)
+    return evaluate(GPT().eval())
+
+
+def test_the_figures_of_a_network_that_knows_nothing(untrained):
+    """Of nearly uniform probabilities the mixture is known without a network: a bit for the choice, where counts know anything."""
+    real, held_out = python_docs.load("train"), python_docs.load("test")
+    nats = KneserNey(10, python_docs.SYMBOLS, real.ids).nll(held_out.ids)
+    p = ((-nats).exp() + 1 / 256) / 2
+    assert untrained["kneser_ney"] == pytest.approx(nats.sum().item() / math.log(2) / len(held_out))
+    assert untrained["mixture"] == pytest.approx(-p.log2().sum().item() / len(held_out), abs=0.02)
+    assert untrained["gain"] == pytest.approx(untrained["kneser_ney"] - untrained["mixture"]) and untrained["gain"] < 0
+    assert untrained["bits_per_character"] > untrained["ngram_5"] > untrained["kneser_ney"], "so every gate fails"
+    assert untrained["line_ends"] > untrained["line_ends_counts"]
+
+
+def test_what_a_mixture_of_counts_gains_is_little(untrained):
+    """The control of the gate: two models of the same kind, which know the same."""
+    assert untrained["gain_of_counts"] == pytest.approx(untrained["kneser_ney"] - untrained["mixture_of_counts"])
+    assert 0 < untrained["gain_of_counts"] < 0.03
+
+
+# --- timing ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_clock_runs_only_while_the_device_is_waited_for(monkeypatch, cached):
+    """On an accelerator a call returns before its work is done: the prefill would be counted, or the step would not."""
+    events, layer = [], MultiHeadAttention(8, 2, causal=True)
+    layer.register_forward_hook(lambda module, args, out: events.append(f"{args[0].shape[1]} positions"))
+    monkeypatch.setattr(runtime, "_wait_for", lambda device: events.append("waited"))
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: events.append("clock") or float(len(events)))
+    assert step_milliseconds(layer, 6, cached=cached) > 0
+    run = ["waited", "clock", "1 positions" if cached else "6 positions", "waited", "clock"]
+    assert events == 5 * (["5 positions", *run] if cached else run)
+
+
+def test_the_fastest_of_several_runs_counts(monkeypatch):
+    ticks = iter([0, 5, 10, 12, 20, 29])
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(ticks))
+    seen = []
+    best = runtime.milliseconds(seen.append, torch.device("cpu"), prepare=lambda: len(seen), times=3)
+    assert best == 2000 and seen == [0, 1, 2], "what is prepared is made anew for each"
 
 
 # --- the n-gram baseline -----------------------------------------------------------------------------------------------
@@ -205,6 +272,21 @@ def test_ngram_nll_is_that_of_each_symbol_given_those_before():
     model, text = NGram(3, 4, ids[:50]), bytes(ids.tolist())
     expected = [-math.log(model.probability(text[:end], text[end])) for end in range(len(text))]
     torch.testing.assert_close(model.nll(ids), torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", [NGram, KneserNey])
+def test_ngram_probabilities_of_one_symbol_at_each_place(kind):
+    ids = torch.randint(4, (80,), generator=torch.Generator().manual_seed(0))
+    model, text = kind(3, 4, ids[:50]), bytes(ids.tolist())
+    by_symbol = torch.stack([model.probabilities(symbol, ids) for symbol in range(4)])
+    torch.testing.assert_close(by_symbol.sum(0), torch.ones(80, dtype=torch.float64))
+    torch.testing.assert_close(by_symbol.gather(0, ids[None])[0], (-model.nll(ids)).exp())
+    assert by_symbol[2, 7].item() == pytest.approx(model.probability(text[:7], 2))
+
+
+def test_even_mixture_is_the_mean_of_the_probabilities():
+    p, q = torch.rand(2, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(even_mixture(-p.log(), -q.log()), -((p + q) / 2).log())
 
 
 def test_ngram_without_any_text_is_uniform():

@@ -43,7 +43,8 @@ def turned(x, positions):
     """Channels (2i, 2i + 1) as one complex number, times a number of modulus one. In float64."""
     z = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
     D = x.shape[-1]
-    angles = torch.tensor([[p / 10000 ** (2 * i / D) for i in range(D // 2)] for p in positions.tolist()], dtype=torch.float64)
+    speeds = torch.tensor([10000 ** (2 * i / D) for i in range(D // 2)], dtype=torch.float64)
+    angles = positions.double()[..., None] / speeds
     return torch.view_as_real(z * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
 
 
@@ -310,6 +311,16 @@ def test_rotary_is_multiplication_of_complex_numbers(impl, draw, axes):
 
 
 @pytest.mark.stub("apply_rotary")
+@pytest.mark.parametrize("shape", ["B 1 T", "B H T", "1 T"])
+def test_items_may_stand_at_positions_of_their_own(impl, draw, shape):
+    B, H, T, D = draw.size(2), draw.size(2), draw.size(2), 2 * draw.size()
+    sizes = {"B": B, "H": H, "T": T, "1": 1}
+    x, positions = draw.normal(B, H, T, D), draw.integers(400, tuple(sizes[name] for name in shape.split()))
+    hint = "positions are (T,), or broadcast to all axes of x but the last: `positions[..., None]`, not `positions[:, None]`"
+    assert_close(impl.apply_rotary(x, positions), turned(x, positions), tolerance=2e-4, hint=hint)
+
+
+@pytest.mark.stub("apply_rotary")
 def test_each_pair_turns_at_its_own_speed(impl):
     D = 8
     pair = torch.tensor([1.0, 0.0]).repeat(D // 2)  # at angle 0
@@ -434,6 +445,44 @@ def test_a_refused_append_leaves_the_cache_as_it_was(impl, draw):
     for full, expected in ((cache, (torch.cat([k, last_k], 2), torch.cat([v, last_v], 2))), (fresh, (last_k, last_v))):
         for name, mine, truth in zip(("keys", "values"), full.append(last_k, last_v), expected, strict=True):
             assert_equal(mine, truth, what=f"the {name} of an append that fits, after one that did not", hint=hint)
+
+
+@pytest.mark.stub("KVCache.append")
+@pytest.mark.parametrize("axis", ["batch", "heads", "width"])
+def test_what_is_not_like_the_kept_is_refused_and_not_broadcast(impl, draw, axis):
+    B, H, D, T = draw.size(2), draw.size(2), draw.size(2), draw.size()
+    (k, v), (last_k, last_v) = pieces(draw, B, H, D, [T, 1])
+    cache = impl.KVCache(T + 3)
+    cache.append(k, v)
+    for size in (1, 2 * {"batch": B, "heads": H, "width": D}[axis]):
+        other = {"batch": B, "heads": H, "width": D} | {axis: size}
+        ((more_k, more_v),) = pieces(draw, *other.values(), [2])
+        with raises(
+            ValueError, hint=f"the cache was made for {B} items of {H} heads of width {D}, and another {axis} comes: {size}"
+        ):
+            cache.append(more_k, more_v)
+    expected = (torch.cat([k, last_k], 2), torch.cat([v, last_v], 2))
+    hint = "compare the shapes before anything moves: an assignment broadcasts what has size 1"
+    for name, mine, truth in zip(("keys", "values"), cache.append(last_k, last_v), expected, strict=True):
+        assert_equal(mine, truth, what=f"the {name} of an append that fits, after some that did not", hint=hint)
+
+
+@pytest.mark.stub("KVCache.append")
+@pytest.mark.parametrize("wrong", ["batch", "heads", "steps"])
+@pytest.mark.parametrize("which", ["keys", "values"])
+def test_keys_and_values_must_be_alike(impl, draw, which, wrong):
+    B, H, D, T = draw.size(2), draw.size(2), draw.size(), draw.size()
+    (k, v), (more_k, more_v), (last_k, last_v) = pieces(draw, B, H, D, [T, 3, 2])
+    cache = impl.KVCache(T + 5)
+    cache.append(k, v)
+    part = {"batch": (1, H, 3), "heads": (B, 1, 3), "steps": (B, H, 1)}[wrong]
+    fewer = (more_k, more_v)[which == "values"][tuple(slice(n) for n in part)]
+    with raises(ValueError, hint=f"the {which} have another number of {wrong} than their partners: look at both shapes"):
+        cache.append(*((fewer, more_v) if which == "keys" else (more_k, fewer)))
+    expected = (torch.cat([k, last_k], 2), torch.cat([v, last_v], 2))
+    hint = "compare both shapes before anything moves"
+    for name, mine, truth in zip(("keys", "values"), cache.append(last_k, last_v), expected, strict=True):
+        assert_equal(mine, truth, what=f"the {name} of an append that fits, after one that did not", hint=hint)
 
 
 # --- multi-head attention ----------------------------------------------------------------------------------------------
@@ -647,7 +696,7 @@ def half_split_rotary(x, positions):
     D = x.shape[-1]
     if D % 2:
         raise ValueError
-    angles = positions[:, None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+    angles = positions[..., None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
     (a, b), cos, sin = x.chunk(2, -1), angles.cos(), angles.sin()
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
@@ -657,7 +706,7 @@ def overwritten_rotary(x, positions):
     D = x.shape[-1]
     if D % 2:
         raise ValueError
-    angles = positions[:, None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+    angles = positions[..., None] * 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     out = x.clone()
     even, odd = out[..., 0::2], out[..., 1::2]
@@ -826,9 +875,13 @@ FAKES = {
         "nothing turned": lambda x, positions: x,
         "halves paired, not neighbours": half_split_rotary,
         "the wrong base": Edit("10000.0 **", "1000.0 **"),
-        "turned backwards": Edit("positions[:, None] * theta", "-positions[:, None] * theta"),
-        "positions ignored": Edit("positions[:, None]", "torch.arange(len(positions))[:, None]"),
-        "positions taken for a range": Edit("positions[:, None]", "(positions[0] + torch.arange(len(positions)))[:, None]"),
+        "turned backwards": Edit("positions[..., None] * theta", "-positions[..., None] * theta"),
+        "positions ignored": Edit("positions[..., None]", "torch.arange(x.shape[-2])[:, None]"),
+        "positions taken for a range": Edit(
+            "positions[..., None]", "(positions[..., :1] + torch.arange(x.shape[-2]))[..., None]"
+        ),
+        "the first item's positions for all": Edit("positions[..., None]", "positions.reshape(-1, x.shape[-2])[0, :, None]"),
+        "positions of one row only": Edit("positions[..., None]", "positions[:, None]"),
         "every pair at one speed": Edit("* theta", "* torch.ones_like(theta)"),
         "speeds half as steep": Edit("dtype=dtype) / D", "dtype=dtype) / (2 * D)"),
         "written over its own input": overwritten_rotary,
@@ -850,11 +903,18 @@ FAKES = {
         "the length forgotten": Edit("self.length = end", "pass"),
         "one step at a time": Edit("self.length = end", "self.length += 1"),
         "never full": lambda self, k, v: joined_append(self, k, v, refuse=False),
-        "only the new ones counted": Edit("if end > self.capacity:", "if k.shape[-2] > self.capacity:"),
+        "only the new ones counted": lambda self, k, v: joined_append(self, k, v, spare=self.length),
         "one too many accepted": lambda self, k, v: joined_append(self, k, v, spare=1),
         "exactly full refused": Edit("if end > self.capacity:", "if end >= self.capacity:"),
         "the oldest dropped": sliding_append,
-        "keys for values": Edit("self.values[..., start:end, :] = v", "self.values[..., start:end, :] = k"),
+        "keys for values": Edit("values.copy_(v)", "values.copy_(k)"),
+        "broadcast, not refused": Edit("if keys.shape != k.shape or values.shape != v.shape:", "if False:"),
+        "a batch of one let in": Edit("keys.shape != k.shape or", "k.shape[0] > 1 and keys.shape != k.shape or"),
+        "only the last axes compared": Edit("keys.shape != k.shape or", "keys.shape[1:] != k.shape[1:] or"),
+        "only the keys looked at": Edit(" or values.shape != v.shape", ""),
+        "counted before the shapes are compared": Edit(
+            "        keys, values = self.keys", "        self.length = end\n        keys, values = self.keys"
+        ),
         "newest first": lambda self, k, v: joined_append(self, k, v, newest_first=True),
         "one memory for all caches": shared_memory(),
         "room in float32": Edit("self.capacity, k.shape[-1])", "self.capacity, k.shape[-1], dtype=torch.float32)"),
@@ -1008,7 +1068,7 @@ def complex_rotary(x, positions):
     if x.shape[-1] % 2:
         raise ValueError("odd")
     theta = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2, device=x.device).float() / x.shape[-1]))
-    angles = torch.outer(positions.float(), theta)
+    angles = positions.float().unsqueeze(-1) * theta
     z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2).contiguous())
     return torch.view_as_real(z * torch.polar(torch.ones_like(angles), angles)).flatten(-2).type_as(x)
 
@@ -1019,31 +1079,38 @@ def doubled_rotary(x, positions):
     if D % 2:
         raise ValueError("odd")
     theta = 10000.0 ** (-torch.arange(0, D, 2, device=x.device) / D)
-    angles = (positions[:, None] * theta).repeat_interleave(2, dim=-1)
+    angles = (positions[..., None] * theta).repeat_interleave(2, dim=-1)
     quarter = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
     return x * angles.cos().to(x.dtype) + quarter * angles.sin().to(x.dtype)
 
 
 def matrix_rotary(x, positions):
-    """The block-diagonal matrix of equation 15, one position after the other."""
+    """The block-diagonal matrix of equation 15, one vector after the other."""
     D = x.shape[-1]
     if D % 2:
         raise ValueError("odd")
-    rows = []
-    for t, p in enumerate(positions.tolist()):
+    rows, flat = [], x.double().reshape(-1, D)
+    for row, p in zip(flat, positions.expand(x.shape[:-1]).flatten().tolist(), strict=True):
         R = torch.zeros(D, D, dtype=torch.float64)
         for i in range(D // 2):
             a = p * 10000 ** (-2 * i / D)
             R[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = torch.tensor(
                 [[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=torch.float64
             )
-        rows.append(x[..., t, :].double() @ R.T)
-    return torch.stack(rows, -2).to(x.dtype)
+        rows.append(R @ row)
+    return torch.stack(rows).reshape(x.shape).to(x.dtype)
+
+
+def alike(kept, new):
+    """Whether two tensors (B, H, ·, D) differ in their number of positions at most."""
+    return kept.shape[:2] == new.shape[:2] and kept.shape[3] == new.shape[3]
 
 
 def joined_append(self, k, v, *, refuse=True, spare=0, newest_first=False):
     if refuse and self.length + k.shape[2] > self.capacity + spare:
         raise ValueError("full")
+    if k.shape[:3] != v.shape[:3] or (self.length and not (alike(self.keys, k) and alike(self.values, v))):
+        raise ValueError("another shape")
     if self.length == 0:
         self.keys, self.values = k, v
     elif newest_first:
@@ -1059,6 +1126,8 @@ def listed_append(self, k, v):
     if k.size(-2) > self.capacity - self.length:
         raise ValueError("full")
     earlier = (self.keys, self.values) if self.length else ([], [])
+    if v.shape[:3] != k.shape[:3] or not all(alike(old[0], new) for old, new in zip(earlier, (k, v), strict=True) if old):
+        raise ValueError("another shape")
     self.keys, self.values = [*earlier[0], k], [*earlier[1], v]
     self.length += k.size(-2)
     return torch.cat(self.keys, -2), torch.cat(self.values, -2)
@@ -1070,6 +1139,8 @@ def packed_append(self, k, v):
         raise ValueError("full")
     if self.length == 0:
         self.keys = torch.zeros(2, self.capacity, k.shape[0], k.shape[1], k.shape[3], dtype=k.dtype)
+    if not (k.shape == v.shape and self.keys.shape[2:] == (*k.shape[:2], k.shape[3])):
+        raise ValueError("another shape")
     for t in range(k.shape[2]):
         self.keys[0, self.length], self.keys[1, self.length] = k[:, :, t], v[:, :, t]
         self.length += 1
@@ -1154,6 +1225,7 @@ VARIANTS = {
     },
 }
 
+FULL = "the slice of a full cache is too short, so the comparison of shapes raises the same error"
 EQUIVALENT = {
     "attention_weights": {
         "call dropped: scores.softmax(dim=-1) * mask.any(dim=-1, keepdim=True) -> scores.softmax(dim=-1) * mask": (
@@ -1171,6 +1243,10 @@ EQUIVALENT = {
         "dtype: torch.arange(0, D, 2, device=x.device, dtype=dtype) -> torch.arange(0, D, 2, device=x.device)": (
             "divided by D, whole numbers become float32: for float64 that is what is asked for, and for all else the same numbers"
         ),
+    },
+    "KVCache.append": {
+        "branch: end > self.capacity -> False": FULL,
+        "raise: raise ValueError(f'the cache holds {self.capacity} positions, got position {end}') -> pass": FULL,
     },
     "MultiHeadAttention.forward": {
         f"constant: 0 if cache is None else cache.length -> {start} if cache is None else cache.length": (

@@ -56,6 +56,33 @@ def test_ignored_targets_do_not_count(impl, draw, index):
 
 
 @pytest.mark.stub("language_model_loss")
+@pytest.mark.parametrize("index", [-100, 1])
+@pytest.mark.parametrize("row", ["NaN", "infinite", "all minus infinite", "one minus infinite"])
+def test_what_an_ignored_place_holds_has_no_effect(impl, draw, row, index):
+    B, T, V = draw.size(2), draw.size(2), draw.size(3)
+    logits, targets = draw.normal(B, T, V, scale=2), draw.integers(V, (B, T))
+    targets[targets == index] = 0
+    at = draw.integer(0, B - 1), draw.integer(0, T - 1)
+    kept = torch.ones(B, T, dtype=torch.bool)
+    kept[at] = False
+    expected = F.cross_entropy(logits[kept], targets[kept])
+    targets[at] = index
+    everywhere = {"NaN": math.nan, "infinite": INF, "all minus infinite": -INF}
+    logits[at] = everywhere.get(row, logits[at])
+    if row == "one minus infinite":  # a symbol that is masked out: the ignored target may be looked up as this one
+        logits[at][:2] = -INF
+    hint = "select what is kept (`logits[kept]`, or `torch.where` on the losses): infinity or NaN times a mask of 0 is NaN"
+    result = impl.language_model_loss(logits, targets, ignore_index=index)
+    assert_close(result, expected, hint=hint, hint_for="values NaN")
+    slope = impl.vjp("language_model_loss", logits, targets, index, wrt=0)
+    truth = (logits.softmax(-1) - F.one_hot(targets.clamp(min=0), V)) / int(kept.sum())
+    hint = "(softmax − one-hot) / number of kept targets at every place that is kept"
+    assert_close(slope[kept], truth[kept], what="the gradient where the target is kept", hint=hint, hint_for="values NaN")
+    if row == "one minus infinite":
+        assert_equal(slope[at], torch.zeros(V, dtype=slope.dtype), what="the gradient of the ignored place", hint="it has none")
+
+
+@pytest.mark.stub("language_model_loss")
 def test_one_symbol_is_certain(impl):
     logits, targets = torch.tensor([[[3.0], [-2.0], [0.5]]]), torch.tensor([[0, -100, 0]])
     hint = "with a single symbol every index but 0 is out of range, even one that is only put in for an ignored target"
@@ -840,6 +867,23 @@ def loss_of_selected_rows(logits, targets, ignore_index=-100):
     return -log_p[torch.arange(len(log_p)), targets[kept]].mean()
 
 
+def loss_by_where(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError("shapes differ")
+    kept = targets != ignore_index
+    safe = torch.where(kept[..., None], logits, 0)  # before the logarithm, so that nothing comes back from an ignored place
+    nll = safe.logsumexp(-1) - safe.gather(-1, targets.where(kept, 0)[..., None])[..., 0]
+    return torch.where(kept, nll, 0).sum() / kept.sum()
+
+
+def masked_by_a_product(logits, targets, ignore_index=-100):
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError("shapes differ")
+    kept = targets != ignore_index
+    nll = logits.logsumexp(-1) - logits.gather(-1, targets.where(kept, 0)[..., None])[..., 0]
+    return (nll * kept).sum() / kept.sum()
+
+
 def forward_in_steps(self, x, cache=None):
     for normalise, transform in (
         (self.norm1, lambda h: self.attention(h, cache=cache)),
@@ -1145,16 +1189,22 @@ PENALTY = "logits = apply_repetition_penalty(logits[:, -1].float(), ids, repetit
 FAKES = {
     "language_model_loss": {
         "summed": lambda logits, targets, ignore_index=-100: own_loss(logits, targets, ignore_index, "sum"),
-        "ignored targets counted": Edit("kept.sum()", "kept.numel()"),
+        "ignored targets counted": Edit(".mean()", ".sum() / kept.numel()"),
         "ignore_index ignored": Edit("targets != ignore_index", "targets != -100"),
-        "ignored targets taken for token 0": Edit("(nll * kept).sum() / kept.sum()", "nll.mean()"),
+        "ignored targets taken for token 0": lambda logits, targets, ignore_index=-100: checked_loss(
+            logits, targets.where(targets != ignore_index, 0)
+        ),
+        "multiplied by the mask, not selected": masked_by_a_product,
+        "NaN and ∞ wiped off all losses": lambda logits, targets, ignore_index=-100: checked_loss(
+            logits.nan_to_num(neginf=-1e3), targets, ignore_index
+        ),
         "shifted once more": shifted_loss,
         "a mean of the rows' means": mean_of_means,
-        "softmax, then log": Edit("logits.logsumexp(dim=-1)", "logits.exp().sum(dim=-1).log()"),
-        "normalised over time": Edit("logsumexp(dim=-1)", "logsumexp(dim=1, keepdim=True)[..., 0]"),
-        "the normaliser forgotten": Edit("logits.logsumexp(dim=-1) - ", "-"),
-        "in bits": Edit("/ kept.sum()", "/ kept.sum() / math.log(2)"),
-        "a log-likelihood, not its negative": Edit("return (nll", "return -(nll"),
+        "softmax, then log": Edit("rows.logsumexp(dim=-1)", "rows.exp().sum(dim=-1).log()"),
+        "normalised over the places": Edit("rows.logsumexp(dim=-1)", "rows.logsumexp(dim=0)[0]"),
+        "the normaliser forgotten": Edit("rows.logsumexp(dim=-1) - ", "-"),
+        "in bits": Edit(".mean()", ".mean() / math.log(2)"),
+        "a log-likelihood, not its negative": Edit("return (rows", "return -(rows"),
         "any shape accepted": Edit("logits.shape[:-1] != targets.shape", "False"),
         "as many targets are enough": lambda logits, targets, ignore_index=-100: (
             own_loss(logits, targets, ignore_index) if logits[..., 0].numel() == targets.numel() else no_loss()
@@ -1168,7 +1218,7 @@ FAKES = {
         "log-probabilities kept from −∞": lambda logits, targets, ignore_index=-100: checked_loss(
             logits.log_softmax(-1).clamp(min=-1e4), targets, ignore_index
         ),
-        "detached": Edit("logits.gather", "logits.detach().gather"),
+        "detached": Edit("rows.gather", "rows.detach().gather"),
         "labels smoothed": lambda logits, targets, ignore_index=-100: (
             0.9 * checked_loss(logits, targets, ignore_index)
             - 0.1 * (logits.log_softmax(-1).mean(-1)[targets != ignore_index]).mean()
@@ -1330,8 +1380,9 @@ VARIANTS = {
         "F.cross_entropy": checked_loss,
         "a loop": looped_loss,
         "the kept rows selected": loss_of_selected_rows,
+        "the losses chosen by where": loss_by_where,
         "classes on the second axis": Edit(
-            "return (nll * kept).sum() / kept.sum()",
+            "return (rows.logsumexp(dim=-1) - rows.gather(-1, index)[:, 0]).mean()",
             "return F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=ignore_index)",
         ),
     },
@@ -1367,7 +1418,7 @@ VARIANTS = {
 
 EQUIVALENT = {
     "language_model_loss": {
-        "constant: logits.gather(-1, index)[..., 0] -> logits.gather(-1, index)[..., -1]": "that axis has one entry, first and last",
+        "constant: rows.gather(-1, index)[:, 0] -> rows.gather(-1, index)[:, -1]": "that axis has one entry, first and last",
     },
     "apply_repetition_penalty": {
         "comparison: logits > 0 -> logits >= 0": "a logit of 0 stays 0, divided or multiplied",
