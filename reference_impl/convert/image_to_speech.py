@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from reference_impl.convert.text_to_speech import DEVIATION, FLOOR, HOP, MEAN, MELS, log_mel, play, vocode
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import diversity_ratio, sphinx_judge, spoken_digit_judge, spoken_place_judge
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 T = motion.SAMPLES // HOP  # frames of a log-mel: 64
 
@@ -265,7 +265,7 @@ def train(
     pairs = len(bank) // voices  # the bank goes voice by voice, and the phrases have the same order in each
     model = maybe_compile(ImageToSpeech(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(data), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Image to speech", show=progress):
         voice = torch.randint(voices, batch.shape, generator=generator)
@@ -292,17 +292,15 @@ def predict(
 ) -> Float[Tensor, "N M T"]:
     """The log-mel of each picture (ink in [0, 1]), as `log_mel` scales it. Rows of equal `noise` speak alike; without any it is drawn.
 
-    Raises ValueError for pictures or noise of another shape, or a negative temperature.
+    Raises ValueError for what `motion.check_images` refuses, noise of another shape, or a negative temperature.
     """
-    if images.ndim != 4 or images.shape[1:] != (1, motion.SIZE, motion.SIZE):
-        raise ValueError(f"expected pictures (N, 1, {motion.SIZE}, {motion.SIZE}), got {tuple(images.shape)}")
+    images = motion.check_images(images).to(model.decoder_input.weight)
     shape = (len(images), model.config.latent)
     if noise is None:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     if noise.shape != shape:
         raise ValueError(f"expected noise {shape}, a row of latents for each picture, got {tuple(noise.shape)}")
-    device = model.decoder_input.weight.device
-    mels = model.sample(images.to(device), noise.to(device), temperature) * DEVIATION + MEAN
+    mels = model.sample(images, noise.to(images), temperature) * DEVIATION + MEAN
     return mels.clamp(min=math.log(FLOOR))
 
 

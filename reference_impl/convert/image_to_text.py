@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import motion_digit_judge, place_judge
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 from reference_impl.text.attention import (
     MultiHeadAttention,
     attention_weights,
@@ -355,8 +355,7 @@ def train(
     starts = start_tokens(torch.arange(len(LANGUAGES)))
     model = maybe_compile(ImageToText(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
-    planned = max(20, config.steps)  # the schedule divides by zero where its first phase is a single step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=planned, pct_start=0.2)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps, warm=0.2)
     steps = batches(len(data), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Image to text", show=progress):
         captions = tokens[:, batch].flatten(0, 1)  # (2 B, L)
@@ -406,11 +405,9 @@ def convert(
 ) -> list[str]:
     """A caption of each image (ink in [0, 1]). width: of the beam, 1 is nearly greedy; alpha: of the length penalty.
 
-    Raises ValueError for images of another shape, none at all, or another language.
+    Raises ValueError for what `motion.check_images` refuses, or another language.
     """
-    if images.dim() != 4 or images.shape[1:] != (1, motion.SIZE, motion.SIZE) or not len(images):
-        raise ValueError(f"expected images (N, 1, {motion.SIZE}, {motion.SIZE}), got {tuple(images.shape)}")
-    memory = model.encode(images.to(model.embed.weight.device))
+    memory = model.encode(motion.check_images(images).to(model.embed.weight))
     return write(model.decoder, memory, language, width=width, alpha=alpha)
 
 

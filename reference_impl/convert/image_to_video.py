@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from reference_impl.data import digits_in_motion
 from reference_impl.judges import direction_judge, motion_digit_judge
 from reference_impl.plotting import show_grid
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 
 def base_grid(flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "2 H W"]:
@@ -214,7 +214,7 @@ def train(
     videos = digits_in_motion.load("train").videos
     model = maybe_compile(FlowNet(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(videos), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Image to video", show=progress):
         target = videos[batch].to(device)
@@ -232,12 +232,9 @@ def train(
 def convert(model: FlowNet, images: Float[Tensor, "B 1 24 24"]) -> Float[Tensor, "B 8 1 24 24"]:
     """The video that ends in each image (ink in [0, 1]); its last frame is the image itself. On the model's device.
 
-    Raises ValueError for pictures of another size.
+    Raises ValueError for what `digits_in_motion.check_images` refuses.
     """
-    size = digits_in_motion.SIZE
-    if images.ndim != 4 or images.shape[1:] != (1, size, size):
-        raise ValueError(f"images must have shape (B, 1, {size}, {size}), got {tuple(images.shape)}")
-    images = images.to(next(model.parameters()))
+    images = digits_in_motion.check_images(images).to(next(model.parameters()))
     frames, _, _ = model(images)
     return torch.cat([frames.clamp(0, 1), images[:, None]], dim=1)
 

@@ -58,7 +58,7 @@ from reference_impl.data import digits_in_motion as motion
 from reference_impl.image.gan import ema_update, generator_loss, make_optimizer
 from reference_impl.judges import diversity_ratio, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,9 @@ class SpeechToImage(nn.Module):
         self.encoder, self.generator = Encoder(config), Generator(config)
 
     def embed(self, waveforms: Float[Tensor, "N S"]) -> Float[Tensor, "N E"]:
-        """The embedding of each waveform (8 kHz), on the model's device. Raises ValueError for one in which nothing is heard."""
-        frames = audible(waveforms)
+        """The embedding of each waveform (8 kHz), on the model's device. Raises ValueError for one in which nothing is heard, and for what
+        `motion.check_waveforms` refuses."""
+        frames = audible(motion.check_waveforms(waveforms))
         if not frames.all():
             silent = int((frames == 0).nonzero()[0])
             raise ValueError(f"waveform {silent} is silent: expected speech at {motion.RATE} Hz in [-1, 1]")
@@ -266,7 +267,7 @@ def train_encoder(
     frames = audible(bank.waveforms)
     mels = normalise(log_mel(bank.waveforms), frames)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.encoder_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.encoder_rate, total_steps=config.encoder_steps)
+    schedule = one_cycle(optimizer, config.encoder_rate, config.encoder_steps)
     steps = batches(len(bank), 32, config.encoder_steps, generator)
     for batch in track(steps, total=config.encoder_steps, description="Encoder", show=progress):
         x, length, digits, places = (tensor[batch].to(device) for tensor in (mels, frames, bank.digits, bank.places))

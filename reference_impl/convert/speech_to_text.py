@@ -44,7 +44,7 @@ from reference_impl.convert.text_to_speech import ALPHABET, HOP, MELS, Block, en
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.data import free_spoken_digits as human
 from reference_impl.judges import spoken_digit_judge, spoken_place_judge
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 BLANK = 0  # the first of ALPHABET; behind the end of a text it is the padding
 NEVER = -1e30  # the logarithm of 0 for sums: minus infinity minus itself is NaN, and so would be the gradient
@@ -265,7 +265,7 @@ def train(
     symbols, mels = (labels != BLANK).sum(1), normalise(log_mel(bank.waveforms), frames)
     model = maybe_compile(SpeechToText(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(mels), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Speech to text", show=progress):
         x, y, length, letters = (tensor[batch].to(device) for tensor in (mels, labels, frames, symbols))
@@ -284,9 +284,9 @@ def train(
 def predict(model: SpeechToText, waveforms: Float[Tensor, "N S"]) -> tuple[Float[Tensor, "N H K"], Int[Tensor, " N"]]:
     """Log-probabilities at H moments of 32 ms, and how many of them belong to each waveform (8 kHz).
 
-    Raises ValueError for a waveform in which nothing is heard.
+    Raises ValueError for a waveform in which nothing is heard, and for what `motion.check_waveforms` refuses.
     """
-    frames = audible(waveforms)
+    frames = audible(motion.check_waveforms(waveforms))
     if not frames.all():
         raise ValueError(f"waveform {int((frames == 0).nonzero()[0])} is silent: expected speech at {motion.RATE} Hz in [-1, 1]")
     waveforms = F.pad(waveforms, (0, -waveforms.shape[1] % (2 * HOP)))  # an even number of frames

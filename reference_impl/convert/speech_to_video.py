@@ -43,7 +43,7 @@ from reference_impl.data import digits_in_motion as motion
 from reference_impl.image.vae import kl_divergence, reparameterize
 from reference_impl.judges import direction_judge, diversity_ratio, motion_digit_judge
 from reference_impl.plotting import show_grid
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 # --- the shared space ---
 
@@ -255,7 +255,7 @@ def align(model: SpeechToVideo, device: torch.device, generator: torch.Generator
     encoders = [*model.speech.parameters(), *model.video.parameters()]
     groups = [{"params": encoders, "weight_decay": 1e-2}, {"params": [model.logit_scale], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(data), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Speech to video: align", show=progress):
         spoken, seen = mels[data.utterances[batch]].to(device), data.videos[batch].to(device)
@@ -277,7 +277,7 @@ def learn_to_decode(
     """The second stage, in place: the decoder, from embeddings of video alone. No sound is heard, and the encoders rest."""
     config, videos = model.config, motion.load("train").videos
     optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(videos), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Speech to video: decode", show=progress):
         target = videos[batch].to(device)
@@ -322,10 +322,8 @@ def train(
 
 @torch.no_grad()
 def embed_speech(model: SpeechToVideo, waveforms: Float[Tensor, "B S"]) -> Float[Tensor, "B D"]:
-    """Unit vectors, on the model's device. Raises ValueError for another shape, an empty waveform or one that is silent."""
-    if waveforms.ndim != 2 or not waveforms.shape[1]:
-        raise ValueError(f"waveforms must have shape (B, S) at {motion.RATE} Hz, got {tuple(waveforms.shape)}")
-    mels = log_mel(F.pad(waveforms, (0, -waveforms.shape[1] % (STRIDE * HOP))).to(model.logit_scale))
+    """Unit vectors, on the model's device. Raises ValueError for what `motion.check_waveforms` refuses, and for a waveform that is silent."""
+    mels = log_mel(F.pad(motion.check_waveforms(waveforms), (0, -waveforms.shape[1] % (STRIDE * HOP))).to(model.logit_scale))
     silent = (mels.amax(dim=(1, 2)) <= SOUND).nonzero().flatten().tolist()
     if silent:
         raise ValueError(f"nothing is to be heard in the waveforms {silent}: expected speech such as 'three left'")

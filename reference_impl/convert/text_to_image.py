@@ -47,7 +47,7 @@ from reference_impl.data import digits_in_motion as motion
 from reference_impl.image.gan import ema_update
 from reference_impl.judges import diversity_ratio, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 
 def alpha_bars(timesteps: int, offset: float = 0.008, largest_beta: float = 0.999) -> Float[Tensor, " levels"]:
@@ -299,8 +299,7 @@ def train(
     maybe_compile(model, compile)
     schedule = alpha_bars(config.timesteps).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    planned = max(20, config.steps)  # the schedule divides by zero where its first phase is a single step
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=planned, pct_start=0.1)
+    rates = one_cycle(optimizer, config.learning_rate, config.steps, warm=0.1)
     steps = batches(len(data), B, config.steps, generator)
     for step, batch in enumerate(track(steps, total=config.steps, description="Text to image", show=progress)):
         language = torch.randint(2, (B,), generator=generator)
@@ -330,12 +329,13 @@ def convert(
 ) -> Float[Tensor, "B 1 24 24"]:
     """A picture (ink in [0, 1]) for each caption, English or Chinese, by `steps` DDIM steps from noise drawn with `seed`.
 
-    guidance and steps are the model's own if not given; `path` is given every noisy picture on the way. Raises ValueError for a word that is not in the vocabulary.
+    guidance and steps are the model's own if not given; `path` is given every noisy picture on the way. Raises ValueError for no caption
+    at all, and for a word that is not in the vocabulary.
     """
     config, device = model.config, next(model.parameters()).device
     guidance = config.guidance if guidance is None else guidance
     steps = config.sampling_steps if steps is None else steps
-    tokens, B = motion.encode(captions).to(device), len(captions)
+    tokens, B = motion.encode(motion.check_captions(captions)).to(device), len(captions)
     schedule = alpha_bars(config.timesteps).to(device)
     x = torch.randn(B, 1, motion.SIZE, motion.SIZE, generator=torch.Generator().manual_seed(seed)).to(device)
     times = torch.linspace(config.timesteps, 0, steps + 1).round().long().tolist()

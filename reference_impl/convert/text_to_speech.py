@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import sphinx_judge, spoken_digit_judge, spoken_place_judge
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 # --- the audio front end, which the other units of speech import ---
 
@@ -345,7 +345,7 @@ def train(
     frames = (bank.lengths[kept] + HOP - 1) // HOP
     model = maybe_compile(TextToSpeech(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(kept), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Text to speech", show=progress):
         x, voice, mel, length = (tensor[batch].to(device) for tensor in (ids, voices, mels, frames))

@@ -46,7 +46,7 @@ from reference_impl.convert.text_to_image import UNet, alpha_bars, ddim_step, gu
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import direction_judge, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 
 def augment(
@@ -257,9 +257,10 @@ class Cascade(nn.Module):
 
     @torch.no_grad()
     def draw(self, captions: Sequence[str], seed: int, stop: int = 0) -> Float[Tensor, "N 1 24 24"]:
-        """The first stage's pictures in [-1, 1], denoised down to level `stop`. ValueError for a word that is not in the vocabulary."""
+        """The first stage's pictures in [-1, 1], denoised down to level `stop`. ValueError for no caption at all, and for an
+        unknown word."""
         noise, schedule = self.noise(len(captions), seed), self.schedule
-        tokens = motion.encode(captions).to(noise.device)
+        tokens = motion.encode(motion.check_captions(captions)).to(noise.device)
         return sample_until(self.pictures, tokens, noise, schedule, stop, self.config.sampling_steps, self.config.guidance)
 
     @torch.no_grad()
@@ -294,7 +295,7 @@ def train(
     model = maybe_compile(VideoNet(config).to(device).train(), compile)
     schedule = alpha_bars(pictures.config.timesteps).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
+    rates = one_cycle(optimizer, config.learning_rate, steps)
     for batch in track(batches(len(data), B, steps, generator), total=steps, description="Image to video", show=progress):
         videos, uniforms = data[batch].to(device), torch.rand(B, generator=generator).to(device)
         noise = torch.randn(B, 1, motion.SIZE, motion.SIZE, generator=generator).to(device)
@@ -319,7 +320,7 @@ def convert(
     """A video (ink in [0, 1]) for each caption, English or Chinese; noise is drawn with `seed`, `level` is the model's own if not given.
 
     The first stage's picture is finished and spoiled again, or, if `truncated`, taken when its denoising reaches the level. Raises
-    ValueError for a word that is not in the vocabulary, and for a level outside 0 to `largest_level`.
+    ValueError for no caption at all, for a word that is not in the vocabulary, and for a level outside 0 to `largest_level`.
     """
     level = model.config.level if level is None else level
     if truncated:

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import centre_of_ink, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 GIVEN = motion.FRAMES - 1  # frames that a prediction may look at
 FEW = 3  # frames that a rollout starts from, in `evaluate` and `demo`
@@ -200,7 +200,7 @@ def train(
     videos = motion.load("train").videos
     model = maybe_compile(NextFrame(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(videos), config.batch_size, config.steps, generator)
     for step, batch in enumerate(track(steps, total=config.steps, description="Video to image", show=progress)):
         frames = videos[batch].to(device)
@@ -221,12 +221,9 @@ def train(
 def convert(model: NextFrame, videos: Float[Tensor, "B T 1 24 24"]) -> Float[Tensor, "B 1 24 24"]:
     """The frame that follows the first seven of each video (ink in [0, 1]); what comes after the seventh is not looked at.
 
-    Raises ValueError for fewer than seven frames, or frames of another size.
+    Raises ValueError for fewer than seven frames, and for what `motion.check_videos` refuses.
     """
-    size = (1, motion.SIZE, motion.SIZE)
-    if videos.shape[2:] != size or videos.shape[1] < GIVEN:
-        raise ValueError(f"videos must have shape (B, {GIVEN} or more, {', '.join(map(str, size))}), got {tuple(videos.shape)}")
-    given = videos[:, :GIVEN].to(next(model.parameters()))
+    given = motion.check_videos(videos, GIVEN, most=None)[:, :GIVEN].to(next(model.parameters()))
     return model(given)[:, -1].clamp(0, 1)
 
 

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from reference_impl.convert.text_to_speech import DEVIATION, FLOOR, HOP, MEAN, MELS, log_mel, play, vocode
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import sphinx_judge, spoken_digit_judge, spoken_place_judge
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 FRAMES_OF_SOUND = motion.SAMPLES // HOP  # 64: shorter utterances end in silence, which the model learns to make too
 ANYBODY = "anybody"  # in place of a voice: the noise decides who speaks
@@ -258,7 +258,7 @@ def train(
     columns = split.videos, split.digits, split.places, split.voices, split.utterances
     model = maybe_compile(VideoToSpeech(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(split), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Video to speech", show=progress):
         videos, digit, place, voice = (column[batch].to(device) for column in columns[:-1])
@@ -294,10 +294,7 @@ def generate(
     seed: int = 0,
 ) -> Float[Tensor, "N M T"]:
     """The log-mel of what is said of each video. See `convert`."""
-    if videos.ndim != 5 or videos.shape[1:] != (motion.FRAMES, 1, motion.SIZE, motion.SIZE):
-        raise ValueError(
-            f"videos must have shape (N, {motion.FRAMES}, 1, {motion.SIZE}, {motion.SIZE}), got {tuple(videos.shape)}"
-        )
+    motion.check_videos(videos)
     if sampler not in SAMPLERS or steps < 1:
         raise ValueError(f"expected a sampler of {', '.join(SAMPLERS)} and 1 step or more, got {sampler!r} and {steps}")
     device, generator, N = model.nothing.device, torch.Generator().manual_seed(seed), len(videos)
@@ -332,8 +329,8 @@ def convert(
 ) -> Float[Tensor, "N S"]:
     """Say what each video shows: waveforms of 8192 samples in [-1, 1] at 8 kHz.
 
-    voices: a name of `SEEN_VOICES` for each, or ANYBODY; without any it is ANYBODY for all, and the noise, drawn from `seed`, decides who speaks. Raises ValueError for videos of
-    another shape, another voice, an unknown sampler or no step.
+    voices: a name of `SEEN_VOICES` for each, or ANYBODY; without any it is ANYBODY for all, and the noise, drawn from `seed`, decides
+    who speaks. Raises ValueError for what `motion.check_videos` refuses, another voice, an unknown sampler or no step.
     """
     return vocode(generate(model, videos, voices, steps=steps, sampler=sampler, guidance=guidance, seed=seed), seed=seed)
 

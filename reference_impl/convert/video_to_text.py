@@ -60,7 +60,7 @@ from reference_impl.data import digits_in_motion as motion
 from reference_impl.data.digits_in_company import draw
 from reference_impl.experiments import Ablation, Leak
 from reference_impl.judges import direction_judge, motion_digit_judge
-from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 # --- looking across time ---
 
@@ -250,8 +250,7 @@ def train(
     starts = start_tokens(torch.arange(len(LANGUAGES)))
     model = maybe_compile(VideoToText(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    planned = max(20, config.steps)  # the schedule divides by zero where its first phase is a single step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=planned, pct_start=0.2)
+    schedule = one_cycle(optimizer, config.learning_rate, config.steps, warm=0.2)
     steps = batches(len(data), config.batch_size, config.steps, generator)
     for step, batch in enumerate(track(steps, total=config.steps, description="Video to text", show=progress)):
         videos = displace(data.handwriting[batch], data.places[batch], generator).to(device)
@@ -285,11 +284,10 @@ def convert(
 ) -> list[str]:
     """A caption of each video (ink in [0, 1]): the digit, and where it slides to. width and alpha: see `image_to_text.beam_search`.
 
-    Raises ValueError for videos of another shape, none at all, or another language.
+    Raises ValueError for what `motion.check_videos` refuses, or another language.
     """
-    if videos.shape[1:] != (motion.FRAMES, 1, motion.SIZE, motion.SIZE) or not len(videos):
-        raise ValueError(f"expected videos (N, {motion.FRAMES}, 1, {motion.SIZE}, {motion.SIZE}), got {tuple(videos.shape)}")
-    return write(model.decoder, model(videos.to(model.frame.weight.device)), language, width=width, alpha=alpha)
+    videos = motion.check_videos(videos).to(model.frame.weight)
+    return write(model.decoder, model(videos), language, width=width, alpha=alpha)
 
 
 @torch.no_grad()

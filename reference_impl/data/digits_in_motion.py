@@ -294,6 +294,49 @@ def withheld(bank: Speech) -> Bool[Tensor, " U"]:
     return (row // pairs + row % pairs) % 5 == 0
 
 
+# --- what a conversion is given ---
+
+
+def check_captions(captions: Sequence[str]) -> Sequence[str]:
+    """The captions themselves, if there are any. Raises ValueError for none at all, or a single text; for the rest see `encode`."""
+    if isinstance(captions, str) or not len(captions):
+        raise ValueError(f"expected a list of captions such as {[caption(3, 'left')]}, got {captions!r}")
+    return captions
+
+
+def check_images(images: Float[Tensor, "N 1 24 24"]) -> Float[Tensor, "N 1 24 24"]:
+    """The pictures themselves, if they can be converted. Raises ValueError for none at all, another shape, or what is not finite and float."""
+    return _checked(images, "pictures", f"(N, 1, {SIZE}, {SIZE})", images.ndim == 4 and images.shape[1:] == (1, SIZE, SIZE))
+
+
+def check_videos(
+    videos: Float[Tensor, "N T 1 24 24"], least: int = FRAMES, most: int | None = FRAMES
+) -> Float[Tensor, "N T 1 24 24"]:
+    """The videos themselves, if they can be converted: of `least` to `most` frames. Raises ValueError otherwise, as `check_images`."""
+    length = str(least) if most == least else f"{least} or more"
+    fits = videos.ndim == 5 and videos.shape[2:] == (1, SIZE, SIZE) and least <= videos.shape[1] <= (most or videos.shape[1])
+    return _checked(videos, "videos", f"(N, {length}, 1, {SIZE}, {SIZE})", fits)
+
+
+def check_waveforms(waveforms: Float[Tensor, "N S"]) -> Float[Tensor, "N S"]:
+    """The waveforms themselves, if they can be converted. Raises ValueError for none at all, without a sample, another shape, or what is not
+    finite and float."""
+    return _checked(waveforms, "waveforms", f"(N, samples at {RATE} Hz)", waveforms.ndim == 2 and waveforms.shape[1] > 0)
+
+
+def _checked(given: Tensor, name: str, shape: str, fits: bool) -> Tensor:
+    if not fits:
+        raise ValueError(f"expected {name} of shape {shape}, got {tuple(given.shape)}")
+    if not len(given):
+        raise ValueError(f"there are no {name} to convert: expected {shape} with N of at least 1")
+    if not given.is_floating_point():
+        raise ValueError(f"expected {name} of floats, ink in [0, 1] or samples in [-1, 1], got {given.dtype}")
+    if not given.isfinite().all():
+        row = int((~given.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise ValueError(f"row {row} of the {name} has a value that is not finite (NaN or infinity)")
+    return given
+
+
 # --- the aligned data set ---
 
 
