@@ -1,6 +1,7 @@
 """Sets of generated images beside sets of real ones: copies, coverage, and what a judge has seen before it is asked.
 
-`digit_leaks` makes of them the leak checks of a unit that draws digits. Unlike a judge, these look at a set as a whole, which is where a collapse and a cheat show.
+Unlike a judge, these look at a set as a whole, which is where a collapse and a cheat show. `digit_leaks` makes of them the leak checks of a
+unit that draws digits.
 """
 
 from collections.abc import Callable

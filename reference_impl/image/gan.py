@@ -189,8 +189,8 @@ def train_step(
 
     images: real ones, ink in [0, 1]; the fakes of both half-steps are of the same labels, each half-step with its own noise.
     The first moves no weight of the generator; the second moves no weight of the discriminator and leaves no gradient there.
-    Both modules stay in the mode they are in, and a weight that was frozen before stays frozen. Each forward pass runs under an `autocast(images.device, precision)` of its own:
-    the context caches the weights that it has cast, and they would be stale after an update.
+    Both modules stay in the mode they are in, and a weight that was frozen before stays frozen. Each forward pass runs under an
+    `autocast(images.device, precision)` of its own: the context caches the weights that it has cast, and they would be stale after an update.
     Returns the losses before each update, detached, as `discriminator_loss` and `generator_loss`.
     Goodfellow et al. (2014), algorithm 1 with k = 1.
     """
