@@ -9,8 +9,10 @@ two cores, and five CPU seconds a unit.
 """
 
 import argparse
+import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -59,6 +61,15 @@ def copy_checkout(source: Path, target: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
 
 
+def with_own_cards(page: str, name: str) -> str:
+    """A copied page with questions of its own on its flashcards, since no two pages may ask the same."""
+    parts, count = page.split("\n## "), itertools.count()
+    for number, part in enumerate(parts):
+        if part.startswith(("Flashcards", "闪卡")):
+            parts[number] = re.sub(r"(?m)^\*\*.+?\*\*", lambda _: f"**{name}{next(count)}?**", part)
+    return "\n## ".join(parts)
+
+
 def add_units(folder: Path, count: int) -> None:
     """Copies of the model unit under other ids, their records standing."""
     track, name = MODEL.split("/")
@@ -82,6 +93,8 @@ def add_units(folder: Path, count: int) -> None:
                 (f"({name}.", f"({own}."),
             ):
                 text = text.replace(old, fresh)
+            if source.endswith(".md"):
+                text = with_own_cards(text, own)
             target.write_text(text, encoding="utf-8")
     if names:
         run([sys.executable, "-c", CLONE, MODEL, *names], folder)

@@ -17,6 +17,29 @@ from course.units.source import cut_holes, parse_module
 
 HINTS_PER_STUB = 3
 CARDS = 3
+SAME_CARD = 0.6  # cosine of two fronts: what a reader would call one question has above 0.9, the most alike of the others 0.54
+ASKING = [
+    "what",
+    "is",
+    "are",
+    "does",
+    "do",
+    "did",
+    "why",
+    "how",
+    "when",
+    "which",
+    "the",
+    "of",
+    "in",
+    "to",
+    "and",
+    "an",
+    "it",
+    "its",
+    "one",
+    "for",
+]
 
 
 def sections(unit: Unit) -> Iterator[CourseError]:
@@ -142,6 +165,23 @@ def _suite(unit: Unit) -> Suite | None:
         raise
     except Exception as error:  # whatever stands in a half-written file
         raise at(unit.tests, f"cannot be imported: {type(error).__name__}: {error}", unit.root) from None
+
+
+def repeated_cards(root: Path, units: list[Unit]) -> Iterator[CourseError]:
+    """Two pages that ask one question on their flashcards: who learns both would be asked twice. By the words of the fronts, each weighed by
+    how few cards have it (tf-idf); in English, since the Chinese cards say the same in the same order."""
+    from sklearn.feature_extraction.text import TfidfVectorizer  # here, because it takes a second to import
+
+    cards = [(unit, front) for unit in units for front, _ in unit.pages["en"].cards]
+    if not any(re.search(r"\w\w", front) for _, front in cards):
+        return
+    words = TfidfVectorizer(sublinear_tf=True, stop_words=ASKING).fit_transform(front for _, front in cards)
+    alike = (words @ words.T).tocoo()
+    for first, second, cosine in zip(alike.row, alike.col, alike.data, strict=True):
+        (one, front), (other, again) = cards[first], cards[second]
+        if first < second and one != other and cosine > SAME_CARD:
+            message = f"its card {again!r} is much like {front!r} of {one.id}; ask something else there"
+            yield at(other.pages["en"].path, message, root)
 
 
 def orphans(root: Path, units: list[Unit]) -> Iterator[CourseError]:

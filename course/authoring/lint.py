@@ -77,6 +77,7 @@ def lint_course(root: Path, units: list[Unit]) -> None:
 
 def _of_the_whole(root: Path, units: list[Unit]) -> Iterator[CourseError]:
     yield from fit.orphans(root, units)
+    yield from fit.repeated_cards(root, units)
     for name in exceptions.read_exceptions(root, EXCUSABLE).keys() - {unit.id for unit in units}:
         yield at(exceptions.path(root), f"excuses {name}, which is no unit; remove it", root)
     for readme in (root / "README.md", root / "README.zh.md"):

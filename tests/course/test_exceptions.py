@@ -12,9 +12,9 @@ from course.errors import CourseError
 from course.units.catalogue import find_unit, find_units
 
 # The pages that stood when the pattern became a rule, less those that were given up. Nothing is ever added here.
-STANDING = {f"convert/{a}_to_{b}" for a in ("image", "speech", "text", "video") for b in ("image", "speech", "text", "video") if a != b} - {
-    "convert/video_to_text"
-}
+STANDING = {
+    f"convert/{a}_to_{b}" for a in ("image", "speech", "text", "video") for b in ("image", "speech", "text", "video") if a != b
+} - {"convert/video_to_text"}
 # How many pages broke each rule then; lower a number when pages are mended, never raise it.
 AT_MOST = {"ablations": 11, "leaks": 11, "ladder": 0, "weak answers": 0, "derivation": 0, "snippet": 0, "dates": 0}
 

@@ -1,8 +1,11 @@
 """What `aigc build --check` refuses in the text of a question."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from course.authoring import build as builder
+from course.authoring.fit import repeated_cards
 from course.authoring.maths import BadFormula, Formula, formulas, parse, render
 from course.authoring.prose import missing_sources, spoken_length
 from course.errors import CourseError
@@ -100,3 +103,25 @@ def test_a_cited_author_with_an_entry_is_accepted(toy):
     )
     change(toy / "questions/toy/sums.md", "- none", "- C. F. Gauss, *Sums*, 1991.")
     assert missing_sources(find_unit("toy/sums", toy).pages["en"]) == []
+
+
+@pytest.mark.parametrize(("front", "again"), [
+    ("What is exposure bias?", "What is exposure bias?"),
+    ("What is scheduled sampling?", "What does scheduled sampling do?"),
+    ("Why does the loss $\\log(1 - D)$ saturate?", "When does the generator's loss $\\log(1 - D)$ saturate?"),
+])  # fmt: skip
+def test_two_pages_that_ask_one_question_are_found(root, front, again):
+    units = find_units(root)
+    pages = [
+        SimpleNamespace(id=name, pages={"en": SimpleNamespace(cards=[(card, "")], path=root / f"{name}.md")})
+        for name, card in (("a/one", front), ("a/other", again))
+    ]
+    (found,) = repeated_cards(root, [*units, *pages])
+    assert "other.md" in str(found) and "of a/one; ask something else there" in str(found)
+
+
+@pytest.mark.parametrize("front", ["What does LPIPS compare?", "What is the entropy of a Gaussian?", "什么？", ""])
+def test_two_pages_that_ask_like_things_may(root, front):
+    page = SimpleNamespace(id="a/one", pages={"en": SimpleNamespace(cards=[(front, "")], path=root / "one.md")})
+    assert not list(repeated_cards(root, [*find_units(root), page]))
+    assert not list(repeated_cards(root, [page, page]))
