@@ -210,15 +210,15 @@ def cepstrum(waveforms: Float[Tensor, "N S"], *, points: int = 32, coefficients:
     return cepstra - cepstra.mean(1, keepdim=True)
 
 
-def _known() -> Int[Tensor, " K"]:
+def known_utterances() -> Int[Tensor, " K"]:
     """The utterances of the training bank that a judge of speech may hear: those that no generator is asked to say in a test."""
     return (~motion.withheld(motion.speech("train"))).nonzero()[:, 0]
 
 
 @lru_cache(maxsize=1)
 def _spoken_examples() -> Float[Tensor, "N P C"]:
-    """The cepstra of `_known` four times: as they are, then with a little noise as they are, faster and slower."""
-    waveforms = motion.speech("train").waveforms[_known()]
+    """The cepstra of `known_utterances` four times: as they are, then with a little noise as they are, faster and slower."""
+    waveforms = motion.speech("train").waveforms[known_utterances()]
     generator = torch.Generator().manual_seed(0)
     heard = [cepstrum(waveforms)]
     for speed in (1.0, 1.08, 0.92):
@@ -242,7 +242,7 @@ class SpokenJudge(Judge):
             raise ValueError(f"the judge hears 'digits' or 'places', got {of!r}")
         self._of = of
         examples = _spoken_examples()[:, self.HEARD[of]].flatten(1)
-        labels = getattr(motion.speech("train"), of)[_known()]
+        labels = getattr(motion.speech("train"), of)[known_utterances()]
         self._mean, self._spread = examples.mean(0), examples.std(0)
         scaled = (examples - self._mean) / self._spread
         self._svm = SVC(C=10.0).fit(scaled.numpy(), labels.repeat(len(examples) // len(labels)).numpy())

@@ -297,12 +297,16 @@ def commonest_caption(language: motion.Language) -> str:
 
 @dataclass(frozen=True)
 class Config:
-    """patch (pixels), width, heads, layers (of the encoder and of the decoder) shape the model; the rest drives `train`."""
+    """patch (pixels), width, heads, layers (of the encoder and of the decoder) shape the model; the rest drives `train`.
+
+    positions: whether the encoder is told where each patch stands.
+    """
 
     patch: int = 6
     width: int = 64
     heads: int = 4
     layers: int = 2
+    positions: bool = True
     steps: int = 900
     batch_size: int = 64
     learning_rate: float = 2e-3
@@ -325,7 +329,9 @@ class ImageToText(nn.Module):
 
     def encode(self, images: Float[Tensor, "B 1 24 24"]) -> Float[Tensor, "B N C"]:
         """The memory: a vector for each patch, in its context. Ink in [0, 1]."""
-        x = self.embed(2 * patchify(images, self.config.patch) - 1) + self.positions
+        x = self.embed(2 * patchify(images, self.config.patch) - 1)
+        if self.config.positions:
+            x = x + self.positions
         for block in self.encoder:
             x = block(x)
         return self.norm(x)

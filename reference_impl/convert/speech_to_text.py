@@ -213,11 +213,15 @@ def normalise(mels: Float[Tensor, "B M T"], frames: Int[Tensor, " B"]) -> Float[
 
 @dataclass(frozen=True)
 class Config:
-    """channels, layers and dropout shape the network; steps, batch_size and learning_rate drive `train`."""
+    """channels, layers and dropout shape the network; steps, batch_size and learning_rate drive `train`.
+
+    alignment: `ctc` sums over all of them; `even` takes one for the truth, in which all letters last equally long.
+    """
 
     channels: int = 96
     layers: int = 5
     dropout: float = 0.1
+    alignment: str = "ctc"
     steps: int = 500
     batch_size: int = 16
     learning_rate: float = 3e-3
@@ -246,6 +250,18 @@ class SpeechToText(nn.Module):
         return self.output(x).float().log_softmax(2), moments
 
 
+def even_loss(
+    log_probs: Float[Tensor, "B H K"], labels: Int[Tensor, "B L"], moments: Int[Tensor, " B"], letters: Int[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """For an ablation: mean of -log p(symbol) if each letter lasts as long as the others, and a blank follows it, which ends its share."""
+    step = torch.arange(log_probs.shape[1], device=labels.device)
+    shares = (letters / moments)[:, None]  # of a letter that pass at each moment
+    letter, following = (step * shares).floor().long(), ((step + 1) * shares).floor().long()  # (B, H)
+    symbols = labels.gather(1, letter.clamp(max=labels.shape[1] - 1)).where(following == letter, BLANK)
+    nll = -log_probs.gather(2, symbols[..., None])[..., 0]
+    return nll[step < moments[:, None]].mean()
+
+
 def train(
     config: Config = Config(),
     *,
@@ -271,7 +287,10 @@ def train(
         x, y, length, letters = (tensor[batch].to(device) for tensor in (mels, labels, frames, symbols))
         with autocast(device, precision):
             log_probs, moments = model(x, length)
-        loss = (ctc_loss(log_probs, y, moments, letters) / letters).mean()
+        if config.alignment == "ctc":
+            loss = (ctc_loss(log_probs, y, moments, letters) / letters).mean()
+        else:
+            loss = even_loss(log_probs, y, moments, letters)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

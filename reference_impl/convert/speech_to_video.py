@@ -135,7 +135,8 @@ def animate(pictures: Float[Tensor, "B C H W"], step: Float[Tensor, "B 2"], fram
 class Config:
     """embedding and style are sizes of vectors; noise is the level of `perturb`; ink_error the deviation of a pixel in the VAE.
 
-    steps, batch_size and learning_rate drive either stage of `train`.
+    masked: whether pairs of one content in a batch are left out of the contrast, rather than pushed apart. steps, batch_size and
+    learning_rate drive either stage of `train`.
     """
 
     embedding: int = 32
@@ -145,6 +146,7 @@ class Config:
     decoder_channels: int = 24
     noise: float = 0.3
     ink_error: float = 0.1
+    masked: bool = True
     steps: int = 400
     batch_size: int = 64
     learning_rate: float = 2e-3
@@ -262,7 +264,8 @@ def align(model: SpeechToVideo, device: torch.device, generator: torch.Generator
         with autocast(device, precision):
             first, second = model.speech(spoken), model.video(seen)
         logits = contrastive_logits(first.float(), second.float(), model.logit_scale)
-        loss = contrastive_loss(logits, false_negatives(phrases[batch].to(device)))
+        same = false_negatives(phrases[batch].to(device))
+        loss = contrastive_loss(logits, same & config.masked)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -53,9 +53,9 @@ REACH = 5.25  # pixels from the centre to a place: a digit is 12 wide and blurre
 DIRECTIONS = {"left": (0.0, -1.0), "right": (0.0, 1.0), "top": (-1.0, 0.0), "bottom": (1.0, 0.0)}  # (down, right)
 
 Language = Literal["en", "zh"]
-# The last template of each language is held out: it says known words in an order that training never shows.
+# The last template of each language is held out: known words, of which training never has these together in one caption, in any order.
 TEMPLATES = {
-    "en": ("{a} {word} {at}", "{word} {place}", "{at} there is {a} {word}", "the {word} is {at}", "there is {a} {word} {at}"),
+    "en": ("{a} {word} {at}", "{word} {place}", "{at} there is {a} {word}", "the {word} is {at}", "{at} is {a} {word}"),
     "zh": ("{place}有个{word}", "{word}在{place}", "{place}的数字是{word}", "{place}写着{word}", "数字{word}在{place}"),
 }
 UNSEEN_TEMPLATE = 4
