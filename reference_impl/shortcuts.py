@@ -1,6 +1,5 @@
 """Shortcuts through Digits in Motion that would explain a converter's figures: the leak checks of the units are made of them."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

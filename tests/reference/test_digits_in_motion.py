@@ -79,6 +79,9 @@ def test_voices_and_templates_are_held_out(splits):
     assert {w for text in test.captions + test.captions_zh for w in motion.split_words(text)} <= words, (
         "the unseen template must not need a word whose embedding was never trained"
     )
+    known = {tuple(sorted(motion.split_words(text))) for text in train.captions + train.captions_zh}
+    asked = {tuple(sorted(motion.split_words(text))) for text in test.captions + test.captions_zh}
+    assert not known & asked, "an encoder that sums up words must not take a test caption for one of training"
 
 
 def test_everything_is_dealt_evenly(splits):
