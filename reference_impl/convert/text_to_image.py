@@ -186,8 +186,9 @@ class ResBlock(nn.Module):
 class UNet(nn.Module):
     """Predicts the velocity. Pixels go in and out as 12×12 cells of 2×2, the middle works at 6×6.
 
-    Convolutions know no place, so the middle is also given a rough plan drawn from the condition alone: a sum of `RANK` products
-    of a map ("where", 6×6) and a vector ("what", 2C).
+    A condition that is added to all places alike does not say where; what convolutions know of their place they have from the padding.
+    So the middle is also given a rough plan drawn from the condition alone: a sum of `RANK` products of a map ("where", 6×6) and a
+    vector ("what", 2C).
     """
 
     RANK = 8
