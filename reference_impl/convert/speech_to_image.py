@@ -55,10 +55,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 from reference_impl.convert.speech_to_text import audible, normalise
 from reference_impl.convert.text_to_speech import MELS, Block, log_mel, play
 from reference_impl.data import digits_in_motion as motion
+from reference_impl.experiments import Ablation
 from reference_impl.image.gan import ema_update, generator_loss, make_optimizer
 from reference_impl.judges import diversity_ratio, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
+from reference_impl.shortcuts import LENGTH, SEEN
 
 
 @dataclass(frozen=True)
@@ -397,6 +399,10 @@ GATES = (
     Gate("digit_accuracy", at_least=0.9, baseline="digit_chance", ceiling="digit_ceiling"),
     Gate("place_accuracy", at_least=0.9, baseline="place_chance", ceiling="place_ceiling"),
 )
+ABLATIONS = {
+    "a discriminator that is not told the condition": Ablation(Config(condition="none"), "digit_accuracy", higher_by=0.5)
+}
+LEAKS = LENGTH | SEEN
 
 
 BRIEF = Config(channels=8, encoder_steps=150, steps=250, generator_rate=2e-3, discriminator_rate=4e-3, ema_decay=0.98)

@@ -43,8 +43,10 @@ from torch import Tensor, nn
 from reference_impl.convert.text_to_speech import ALPHABET, HOP, MELS, Block, encode, log_mel, play
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.data import free_spoken_digits as human
+from reference_impl.experiments import Ablation
 from reference_impl.judges import spoken_digit_judge, spoken_place_judge
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
+from reference_impl.shortcuts import LENGTH
 
 BLANK = 0  # the first of ALPHABET; behind the end of a text it is the padding
 NEVER = -1e30  # the logarithm of 0 for sums: minus infinity minus itself is NaN, and so would be the gradient
@@ -360,6 +362,8 @@ def evaluate(model: SpeechToText, *, seed: int = 0) -> dict[str, float]:
 
 
 GATES = (Gate("wer", at_most=0.05, baseline="wer_constant", ceiling="wer_judges"),)
+ABLATIONS = {"one alignment for the truth": Ablation(Config(alignment="even"), "wer", lower_by=0.1)}
+LEAKS = LENGTH
 
 
 BRIEF = Config(channels=64, layers=4, steps=250, learning_rate=5e-3)

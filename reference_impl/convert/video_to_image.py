@@ -38,9 +38,11 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from reference_impl.data import digits_in_motion as motion
+from reference_impl.experiments import Ablation, Leak
 from reference_impl.judges import centre_of_ink, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
+from reference_impl.shortcuts import SEEN
 
 GIVEN = motion.FRAMES - 1  # frames that a prediction may look at
 FEW = 3  # frames that a rollout starts from, in `evaluate` and `demo`
@@ -284,6 +286,21 @@ GATES = (
     Gate("digit_rollout", at_least=0.92, baseline="digit_rollout_copy", ceiling="digit_ceiling"),
     Gate("place_rollout", at_least=0.95, baseline="place_rollout_copy", ceiling="place_ceiling"),
 )
+
+
+@torch.no_grad()
+def looks_ahead(seed: int, device: str) -> float:
+    """The largest change of a prediction, in ink, when all that comes after the frame it is made from becomes noise."""
+    videos = motion.load("test").videos[:64].to(resolve_device(device))
+    model = train(Config(steps=20), device=device, seed=seed, progress=False)
+    spoiled, seen = videos.clone(), GIVEN // 2
+    spoiled[:, seen:] = torch.rand(spoiled[:, seen:].shape, generator=torch.Generator().manual_seed(seed)).to(videos)
+    return (model(videos)[:, :seen] - model(spoiled)[:, :seen]).abs().max().item()
+
+
+# Convolution in the recurrence is what the unit is about: without neighbours a pixel cannot learn that ink comes from beside it.
+ABLATIONS = {"each patch by itself": Ablation(Config(kernel=1), "psnr", higher_by=6.0)}
+LEAKS = {"the frame to come": Leak(looks_ahead, chance=0.0, at_most=0.0)} | SEEN
 
 
 BRIEF = Config(steps=120)  # for the demo

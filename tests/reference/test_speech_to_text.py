@@ -12,11 +12,12 @@ from reference_impl.convert.speech_to_text import (
     audible,
     choose,
     convert,
+    even_loss,
     predict,
     spell,
     word_error_rate,
 )
-from reference_impl.convert.text_to_speech import HOP, encode
+from reference_impl.convert.text_to_speech import HOP, encode, even_durations
 from reference_impl.data import digits_in_motion as motion
 
 
@@ -72,3 +73,27 @@ def test_chooses_the_text_that_the_greedy_decoder_reads():
         if heard.strip():
             texts = ["three left", heard, "six bottom"]
             assert choose(model, waveform[None], texts).item() == 1
+
+
+def test_the_even_alignment_written_out():
+    """Each letter's share of the moments ends in a blank; moments after the end do not count."""
+    torch.manual_seed(0)
+    moments, words = torch.tensor([12, 9, 5]), [[4, 4, 7], [2, 9, 3, 3], [5]]
+    labels = torch.tensor([row + [BLANK] * (4 - len(row)) for row in words])
+    letters = torch.tensor([len(row) for row in words])
+    log_probs = torch.randn(3, 14, 11).log_softmax(2)
+    costs = []
+    for i, row in enumerate(words):
+        T, L = int(moments[i]), len(row)
+        for t in range(T):
+            letter = next(k for k in range(L) if t < (k + 1) * T / L)
+            last = t == T - 1 or t + 1 >= (letter + 1) * T / L
+            costs.append(-log_probs[i, t, BLANK if last else row[letter]])
+    actual = even_loss(log_probs, labels, moments, letters)
+    torch.testing.assert_close(actual, torch.stack(costs).mean())
+
+
+def test_even_durations_fill_the_frames():
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True] + [False] * 4])
+    durations = even_durations(mask, torch.tensor([41, 10, 7]))
+    assert durations.tolist() == [[8, 8, 8, 8, 9], [3, 3, 4, 0, 0], [7, 0, 0, 0, 0]]
