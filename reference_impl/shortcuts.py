@@ -21,6 +21,12 @@ def heard_by_a_judge(waveforms: Float[Tensor, "N S"]) -> float:
     return sum(sound.numpy().tobytes() in heard for sound in waveforms) / len(waveforms)
 
 
+def asked_to_say() -> Float[Tensor, "N S"]:
+    """The real utterances of what a system that speaks is asked for in its test: those that `motion.withheld` keeps from it."""
+    bank = motion.speech("train")
+    return bank.waveforms[motion.withheld(bank)]
+
+
 def words_of_a_known_caption() -> float:
     """Share of the test captions of either language whose words make a training caption in some order: to what sums up words, they are one."""
     train, test = motion.load("train"), motion.load("test")
@@ -37,5 +43,6 @@ def digit_by_length() -> float:
 
 
 SEEN = {"handwriting that training has": Leak(lambda seed, device: seen_handwriting(), chance=0.0, at_most=0.0)}
+HEARD = {"what a judge was fitted on": Leak(lambda seed, device: heard_by_a_judge(asked_to_say()), chance=0.0, at_most=0.0)}
 KNOWN_WORDS = {"the words of a known caption": Leak(lambda seed, device: words_of_a_known_caption(), chance=0.0, at_most=0.0)}
 LENGTH = {"the length of the sound alone": Leak(lambda seed, device: digit_by_length(), chance=1 / motion.DIGITS, at_most=0.3)}

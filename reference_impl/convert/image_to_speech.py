@@ -42,8 +42,10 @@ from torch import Tensor, nn
 
 from reference_impl.convert.text_to_speech import DEVIATION, FLOOR, HOP, MEAN, MELS, log_mel, play, vocode
 from reference_impl.data import digits_in_motion as motion
+from reference_impl.experiments import Ablation
 from reference_impl.judges import diversity_ratio, sphinx_judge, spoken_digit_judge, spoken_place_judge
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
+from reference_impl.shortcuts import SEEN
 
 T = motion.SAMPLES // HOP  # frames of a log-mel: 64
 
@@ -385,6 +387,8 @@ GATES = (
     Gate("digit_in_latent", at_most=0.25, baseline="digit_chance"),
     Gate("diversity", at_least=0.5),
 )
+ABLATIONS = {"a wide channel": Ablation(Config(beta=1.0), "digit_accuracy", higher_by=0.3)}
+LEAKS = SEEN
 
 BRIEF = Config(channels=64, steps=250, learning_rate=4e-3)
 

@@ -44,6 +44,7 @@ from reference_impl.image.vae import kl_divergence, reparameterize
 from reference_impl.judges import direction_judge, diversity_ratio, motion_digit_judge
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
+from reference_impl.shortcuts import LENGTH, SEEN
 
 # --- the shared space ---
 
@@ -399,6 +400,7 @@ GATES = (
     Gate("digit", at_least=0.9, baseline="digit_chance", ceiling="digit_ceiling"),
     Gate("direction", at_least=0.95, baseline="direction_chance", ceiling="direction_ceiling"),
 )
+LEAKS = LENGTH | SEEN
 
 
 BRIEF = Config(steps=140, batch_size=48, learning_rate=5e-3)  # for the demo

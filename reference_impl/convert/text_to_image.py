@@ -44,10 +44,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from reference_impl.data import digits_in_motion as motion
+from reference_impl.experiments import Ablation
 from reference_impl.image.gan import ema_update
 from reference_impl.judges import diversity_ratio, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
+from reference_impl.shortcuts import KNOWN_WORDS, SEEN
 
 
 def alpha_bars(timesteps: int, offset: float = 0.008, largest_beta: float = 0.999) -> Float[Tensor, " levels"]:
@@ -383,6 +385,8 @@ GATES = (
     Gate("place", at_least=0.95, baseline="place_chance", ceiling="place_ceiling"),
     Gate("diversity", at_least=0.75, at_most=1.2),
 )
+ABLATIONS = {"no guidance": Ablation(Config(guidance=1.0), "digit", higher_by=0.03)}
+LEAKS = KNOWN_WORDS | SEEN
 
 
 BRIEF = Config(channels=16, steps=360)  # for the demo: places are learned, digits not yet well

@@ -116,8 +116,8 @@ def test_two_pages_that_ask_one_question_are_found(root, front, again):
         SimpleNamespace(id=name, pages={"en": SimpleNamespace(cards=[(card, "")], path=root / f"{name}.md")})
         for name, card in (("a/one", front), ("a/other", again))
     ]
-    (found,) = repeated_cards(root, [*units, *pages])
-    assert "other.md" in str(found) and "of a/one; ask something else there" in str(found)
+    (found,) = (error for error in repeated_cards(root, [*units, *pages]) if "of a/one;" in str(error))
+    assert "other.md" in str(found) and "ask something else there" in str(found)
 
 
 @pytest.mark.parametrize("front", ["What does LPIPS compare?", "What is the entropy of a Gaussian?", "什么？", ""])

@@ -10,10 +10,9 @@ from reference_impl.judges import known_utterances
 
 
 def test_nothing_leads_there_in_the_data_as_they_are():
-    bank = motion.speech("train")
     assert shortcuts.seen_handwriting() == 0
     assert shortcuts.words_of_a_known_caption() == 0
-    assert shortcuts.heard_by_a_judge(bank.waveforms[motion.withheld(bank)]) == 0
+    assert len(shortcuts.asked_to_say()) == 94 and shortcuts.heard_by_a_judge(shortcuts.asked_to_say()) == 0
     assert shortcuts.heard_by_a_judge(motion.speech("test").waveforms) == 0
     assert shortcuts.digit_by_length() < 0.3
 
@@ -32,6 +31,10 @@ def test_what_is_planted_is_found(monkeypatch):
 
 def test_words_count_whatever_their_order(monkeypatch):
     known = motion.load("train").select(torch.tensor([0]))
-    turned = replace(known, captions=[" ".join(reversed(known.captions[0].split()))])
+    turned = known.select(torch.tensor([0]))
+    monkeypatch.setattr(
+        type(known), "captions", property(lambda split: ["right the on three a"] if split is turned else ["a three on the right"])
+    )
+    monkeypatch.setattr(type(known), "captions_zh", property(lambda split: []))
     monkeypatch.setattr(motion, "load", {"train": known, "test": turned}.__getitem__)
     assert shortcuts.words_of_a_known_caption() == 1
