@@ -18,7 +18,6 @@ STANDING = {
         "image_to_text",
         "image_to_video",
         "speech_to_video",
-        "text_to_image",
         "text_to_speech",
         "text_to_video",
         "video_to_speech",
