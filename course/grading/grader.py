@@ -20,7 +20,6 @@ from types import TracebackType
 from course.checking.load import reference_module
 from course.checking.runner import load_suite
 from course.grading import limits
-from course.grading.feedback import re_execute
 from course.grading.journal import Row
 from course.grading.judging import Judging
 from course.grading.results import MESSAGE_LIMIT, stub_results, summary
@@ -198,6 +197,8 @@ class Grader:
 
     def _feedback(self, source: str, unit: Unit, stubs: dict[str, dict[str, str]]) -> list[dict[str, str]]:
         """The notebook run again, in a process of its own and after the marks are given, so that nothing can reach them."""
+        from course.grading.feedback import re_execute  # with nbformat, which takes two seconds to import that most runs need not wait
+
         reason = "its outputs took too long to compare with the solution's"
         try:
             _, session = self._open(unit, "", Clock(self.settings.seconds))

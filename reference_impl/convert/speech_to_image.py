@@ -7,7 +7,8 @@ an image is real *and* belongs to what was said. There is no class here, only a 
 things: that the condition is used, and that nothing else of it gets through.
 
 **Used.** The **projection discriminator** takes the condition in through an inner product with the features of the image. If both
-$\log\frac{p(x)}{q(x)}$ and $\log\frac{p(e \mid x)}{q(e \mid x)}$ are linear in features $\phi(x)$ of it, the best score is
+$\log\frac{p(x)}{q(x)}$ and $\log\frac{p(e \mid x)}{q(e \mid x)}$ are linear in features $\phi(x)$ of it, the second in $e$ as well, the best
+score is
 
 $$D(x, e) = \psi^\top \phi(x) + (V e)^\top \phi(x)$$
 

@@ -87,7 +87,8 @@ def draw_timesteps(uniforms: Float[Tensor, " B"], timesteps: int, location: floa
     r"""A timestep in 1 to T = `timesteps` for each of a batch, mostly in the middle: t / T is logit-normal, $\sigma(z + m)$ with
     $z \sim \mathcal N(0, 1)$ and m = `location` (given).
 
-    There it is decided which digit is drawn, and only there the caption matters: at the ends the loss is about noise or strokes.
+    There a blur has to become one digit in one handwriting. At pure noise the caption decides alone, but the best answer is an average that
+    is soon learned; near the picture what is left is strokes.
     Uniform numbers in [0, 1) pick one z from each of B equally likely ranges, so every batch sees all noise levels.
     Esser et al. (2024), section 3.1.
     """
