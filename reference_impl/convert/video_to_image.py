@@ -288,14 +288,14 @@ GATES = (
 )
 
 
-@torch.no_grad()
 def looks_ahead(seed: int, device: str) -> float:
     """The largest change of a prediction, in ink, when all that comes after the frame it is made from becomes noise."""
     videos = motion.load("test").videos[:64].to(resolve_device(device))
     model = train(Config(steps=20), device=device, seed=seed, progress=False)
     spoiled, seen = videos.clone(), GIVEN // 2
     spoiled[:, seen:] = torch.rand(spoiled[:, seen:].shape, generator=torch.Generator().manual_seed(seed)).to(videos)
-    return (model(videos)[:, :seen] - model(spoiled)[:, :seen]).abs().max().item()
+    with torch.no_grad():
+        return (model(videos)[:, :seen] - model(spoiled)[:, :seen]).abs().max().item()
 
 
 # Convolution in the recurrence is what the unit is about: without neighbours a pixel cannot learn that ink comes from beside it.
