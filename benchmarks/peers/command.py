@@ -54,7 +54,7 @@ def found(held: Contest, runs: Sequence[Run], seed: int) -> dict[str, object]:
         "apart": held.apart,
         "packages": {package.name: version(package.name) for package in held.packages},
         "parameters": [held.ours.parameters(), held.peer.parameters()],
-        "figures": {str(figure): figure.name for figure in held.figures},
+        "figures": [{"name": figure.name, "arrow": figure.arrow} for figure in held.figures],
         "chosen_by": held.chosen_by.name,
         "seed": seed,
         "threads": torch.get_num_threads(),

@@ -9,7 +9,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
@@ -93,10 +93,10 @@ class Figure:
     name: str
     more: bool | None
 
-    ARROWS: ClassVar = {True: "↑", False: "↓", None: ""}
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.ARROWS[self.more]}".strip()
+    @property
+    def arrow(self) -> str:
+        """Which way is better, for the head of a row."""
+        return {True: "↑", False: "↓", None: ""}[self.more]
 
 
 @dataclass(frozen=True)

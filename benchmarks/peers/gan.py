@@ -1,4 +1,4 @@
-"""image/gan beside the DCGAN of PyTorch's examples: no GAN library is still looked after (as of 2026-11), so this is what people copy."""
+"""image/gan beside the DCGAN of PyTorch's examples, which is what people copy: the known GAN libraries are no longer looked after."""
 
 from dataclasses import dataclass
 from statistics import harmonic_mean
@@ -135,7 +135,8 @@ CONTEST = Contest(
     ),
     chosen_by=F1,
     about=(
-        "Of the GAN libraries none has had a release in the last year and runs on a CPU, so the peer is what people copy: `dcgan/main.py` of PyTorch's examples. "
+        "The known PyTorch libraries of GANs for pictures (torchgan, torch-mimicry, lightweight-gan, stylegan2-pytorch) have had no release for more than a year "
+        "(as of 2026-11), so the peer is what people copy: `dcgan/main.py` of PyTorch's examples. "
         f"Settings: Adam, rate 2e-4, betas 0.5 and 0.999, batches of {BATCH}, {NOISE} numbers of noise, its initial weights, binary cross-entropy, the last weights."
     ),
     apart=(

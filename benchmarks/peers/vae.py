@@ -130,7 +130,7 @@ CONTEST = Contest(
     chosen_by=NATS,
     packages=(Package("diffusers", "diffusers"),),
     about=(
-        f"`AutoencoderKL` with {', '.join(map(str, CHANNELS))} channels and as many latent numbers as ours. Settings: "
+        f"`AutoencoderKL` with {', '.join(map(str, CHANNELS))} channels and as many latent numbers as ours (pythae, a library of VAEs, has had no release since 2023). Settings: "
         "`train_autoencoderkl.py` in the repository of diffusers (`examples/research_projects/autoencoderkl`): AdamW, betas 0.9 and 0.999, weight decay 0.01, "
         "gradients clipped at 1, a constant rate of 4.5e-6 times the batch (its `--scale_lr`, the rule of latent diffusion)."
     ),

@@ -19,7 +19,7 @@ from course.proving import records
 from reference_impl.data import digits, python_docs
 
 ERROR = Figure("error", more=False)
-WORTH = Figure("worth", more=None)
+WORTH = Figure("an_early_letter", more=None)
 
 
 class Processor:
@@ -45,7 +45,7 @@ class Ours(Entrant):
         return steps
 
     def quality(self, model, *, seed):
-        return {"error": 1 / model, "worth": 2.0}
+        return {"error": 1 / model, WORTH.name: 2.0}
 
     def parameters(self):
         return 1200
@@ -62,7 +62,7 @@ class Theirs(Peer):
 
     def quality(self, model, *, seed):
         found = {"error": abs(math.log(self.rate / self.best))}
-        return found if self.validating else found | {"worth": 1.0}
+        return found if self.validating else found | {WORTH.name: 1.0}
 
     def parameters(self):
         return 1100
@@ -141,7 +141,7 @@ def test_a_contest_has_three_runs_for_each_budget(processor):
     assert [(run.budget, run.who) for run in runs] == [(b, who) for b in (10.0, 20.0) for who in (OURS, PUBLISHED, TUNED)]
     assert all(run.spent == pytest.approx(run.budget, rel=0.01) for run in runs)
     assert [run.rate for run in runs[:3]] == [None, 0.1, pytest.approx(0.3)]
-    assert runs[2].at_the_edge and runs[2].figures["worth"] == 1.0, "judged on the test set in the end"
+    assert runs[2].at_the_edge and runs[2].figures[WORTH.name] == 1.0, "judged on the test set in the end"
 
 
 def test_a_published_rate_that_is_the_best_is_not_trained_twice(processor):
@@ -158,7 +158,7 @@ def test_the_table_is_made_of_the_record(unit, processor):
     text = measurements.peers_page([unit])
     assert "## toy/sums beside the peer\n\nFrom a book.\n\nIt is older. Ours learns 1,200 numbers, the peer 1,100.\n" in text
     assert "| figure | of | 10 CPU s | 20 CPU s |\n|---|---|---:|---:|\n| `error` ↓ | ours |" in text
-    assert "| `worth` | ours | 2 | 2 |\n|  | peer, as published | 1 | 1 |" in text
+    assert "| `an_early_letter` | ours | 2 | 2 |\n|  | peer, as published | 1 | 1 |" in text
     assert "| learning rate | peer, as published | 0.1 | 0.1 |\n|  | peer, rate chosen | 0.3 ‡ | 0.3 ‡ |" in text
     assert f"| CPU s of training | ours | {runs[0].spent:.1f} | {runs[3].spent:.1f} |" in text
     assert f"seed 4, {torch.get_num_threads()} threads." in text
@@ -169,7 +169,7 @@ def test_the_table_is_made_of_the_record(unit, processor):
 def test_a_figure_that_the_peer_has_not_is_a_dash(processor):
     run = Run(OURS, 10.0, 10.0, 5, {"error": 0.5})
     rows = list(measurements.peer_rows(command.found(toy_contest(processor), [run], seed=0)))
-    assert rows[2] == ["`worth`", "ours", "—"]
+    assert rows[2] == ["`an_early_letter`", "ours", "—"]
 
 
 def test_what_is_not_installed_is_said_with_the_command(monkeypatch, capsys, processor):
