@@ -1,6 +1,7 @@
-"""The tables of what was proven and measured: `benchmarks/audit.md`, `gates.md` and `generators.md`, made from the records by a build."""
+"""The tables of what was proven and measured: `audit.md`, `gates.md`, `generators.md` and `peers.md` in `benchmarks/`, made from the records by a
+build."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from course.proving.bars import BAR, MARKED, SEEDS_OF_A_FAKE
 from course.units.catalogue import Unit, find_units
 
 CHANGED = "†"
+EDGE = "‡"
+WHO = {"ours": "ours", "published": "peer, as published", "tuned": "peer, rate chosen"}
 
 
 def _name(unit: Unit, kind: str, found: dict[str, Any]) -> str:
@@ -178,10 +181,77 @@ def generators_page(units: Sequence[Unit]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _budget_of(run: Mapping[str, Any]) -> str:
+    return f"{run['budget']:g} CPU s"
+
+
+def _rate(run: Mapping[str, Any]) -> str:
+    return "—" if run["rate"] is None else f"{run['rate']:.3g}" + (f" {EDGE}" if run["edge"] else "")
+
+
+def peer_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The table of one contest, its head first: for each figure, and for rate, steps and seconds, a row for each of the three runs of a budget."""
+    budgets = list(dict.fromkeys(_budget_of(run) for run in found["runs"]))
+    by_who: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for run in found["runs"]:
+        by_who.setdefault(run["who"], {})[_budget_of(run)] = run
+
+    def figure(name: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda run: "—" if run["figures"][name] is None else f"{run['figures'][name]:.4g}"
+
+    cells = {f"`{one['name']}` {one['arrow']}".strip(): figure(one["name"]) for one in found["figures"]}
+    cells |= {
+        "learning rate": _rate,
+        "steps": lambda run: str(run["steps"]),
+        "CPU s of training": lambda run: f"{run['spent']:.1f}",
+    }
+    yield ["figure", "of", *budgets]
+    for head, cell in cells.items():
+        for who, runs in by_who.items():
+            if head == "learning rate" and all(run["rate"] is None for run in runs.values()):
+                continue  # ours has a schedule of its own
+            yield [head, WHO[who], *(cell(runs[budget]) if budget in runs else "—" for budget in budgets)]
+            head = ""
+
+
+def peers_page(units: Sequence[Unit]) -> str:
+    """The Markdown of `benchmarks/peers.md`; empty when nothing is recorded."""
+    kept = [(unit, found) for unit in units if (found := records.read_record(unit).get("peers"))]
+    if not kept:
+        return ""
+    versions = dict.fromkeys(f"{name} {release}" for _, found in kept for name, release in found["packages"].items())
+    setting = dict.fromkeys(f"seed {found['seed']}, {found['threads']} threads" for _, found in kept)
+    lines = [
+        "# Why not just take a package?",
+        "",
+        "Generated from `benchmarks/records/`, which `python -m benchmarks.peers --write` makes; do not edit.",
+        f"{'; '.join(filter(None, [_made_with(found for _, found in kept), ', '.join(versions), *setting]))}.",
+        "",
+        "Each reference beside what a user would take instead: the same split, the same judge, and training for the same processor seconds",
+        "(all threads together; evaluation is not counted). The number of steps is what these seconds allow, and every learning-rate schedule ends",
+        "with the last. *As published*: the settings that come with the peer, said below with their source and with what had to differ. *Rate",
+        "chosen*: the same with the best of three learning rates (the published one, three times it, a third of it; with `--wider` also on in the",
+        "direction of the best), chosen in runs of the same length on a part of the training set that they had not seen, then trained on all of it.",
+        "Ours runs with the settings that it has in the course, which were chosen by hand on these data sets: a close result is the peer's.",
+        f"↑: more is better; ↓: less is. {EDGE}: the largest or the least of the rates tried, so a better one may lie beyond. {CHANGED}: the unit's module,",
+        "or what it imports, has changed since. One run each: differences in the last digit mean nothing.",
+        "",
+        "To repeat it: `pip install -e '.[benchmarks]' -c constraints.txt`, `pip install --no-deps -c constraints.txt denoising-diffusion-pytorch`, and",
+        "`python -m benchmarks.peers`.",
+    ]  # fmt: skip
+    for unit, found in kept:
+        header, *rows = peer_rows(found)
+        ours, theirs = found["parameters"]
+        lines += ["", f"## {_name(unit, 'peers', found)} beside {found['title']}", ""]
+        lines += [found["about"], "", f"{found['apart']} Ours learns {ours:,} numbers, the peer {theirs:,}.".strip(), ""]
+        lines += table(header, rows, right=header[2:])
+    return "\n".join(lines) + "\n"
+
+
 def pages(root: Path, units: Sequence[Unit]) -> dict[Path, str]:
     """The tables that records are shown in; those without any are left out."""
     folder = root / "benchmarks"
-    makers = {"audit.md": audit_page, "gates.md": gate_page, "generators.md": generators_page}
+    makers = {"audit.md": audit_page, "gates.md": gate_page, "generators.md": generators_page, "peers.md": peers_page}
     texts = {folder / name: make(units) for name, make in makers.items()}
     return {path: text for path, text in texts.items() if text}
 

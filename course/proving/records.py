@@ -1,7 +1,7 @@
 """What was proven of a unit, kept in `benchmarks/records/` with the hashes of all that it depends on, and whether that still stands.
 
 Made by `aigc prove` and its parts (`aigc audit UNIT --write`, `aigc gate UNIT --write`, `aigc build`), and by `python -m
-benchmarks.generators UNIT --write`. A record is believed while every file that it names has the hash that it names. What a unit is
+benchmarks.generators UNIT --write` and `python -m benchmarks.peers --write`. A record is believed while every file that it names has the hash that it names. What a unit is
 made of is told from the tools it was proven with: a unit that has changed has to be proven again by whoever changed it; with other
 tools, nothing is believed either, and `make test` asks again what it can afford, but the unit is not at fault.
 """
@@ -31,6 +31,7 @@ ASKED = {
     "devices": ("Config", "train"),
     "budgets": ("Config", "train", "evaluate", "GATES", "convert"),
     "throughput": ("Config", "convert"),
+    "peers": ("Config", "train", "evaluate", "generate", "convert"),
 }
 KINDS = ("audit", "gate", "solution", "devices")  # what is demanded of a unit
 COMMANDS = {
@@ -40,6 +41,7 @@ COMMANDS = {
     "devices": "aigc prove {} --only devices",
     "budgets": "python -m benchmarks.generators {} --write",
     "throughput": "python -m benchmarks.generators {} --write",
+    "peers": "python -m benchmarks.peers --only {} --write",
 }
 AUDITED_WITH = (
     "testing", "wire", "checking.impl", "checking.load", "checking.runner", "proving.audit", "proving.bars", "proving.forks",
