@@ -17,10 +17,8 @@ from benchmarks.peers.budget import Pace, cpu_seconds, measure_pace
 
 FACTOR = 3.0  # between neighbouring learning rates
 FURTHER = 3  # rates that a wider search may try on either side
-NEAR, AGAIN = (
-    0.1,
-    2,
-)  # a training that misses its budget by more than this share is repeated at the pace that it showed, so often at most
+NEAR = 0.1  # a training that misses its budget by more than this share is repeated at the pace that it showed,
+AGAIN = 2  # so often at most
 OURS, PUBLISHED, TUNED = "ours", "published", "tuned"  # the three runs of each budget
 
 
