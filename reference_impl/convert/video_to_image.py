@@ -225,7 +225,8 @@ def convert(model: NextFrame, videos: Float[Tensor, "B T 1 24 24"]) -> Float[Ten
 
     Raises ValueError for fewer than seven frames, and for what `motion.check_videos` refuses.
     """
-    given = motion.check_videos(videos, GIVEN, most=None)[:, :GIVEN].to(next(model.parameters()))
+    given = videos[:, :GIVEN] if videos.ndim == 5 else videos  # nor is what follows checked
+    given = motion.check_videos(given, GIVEN, most=None).to(next(model.parameters()))
     return model(given)[:, -1].clamp(0, 1)
 
 
