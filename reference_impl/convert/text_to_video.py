@@ -407,7 +407,7 @@ def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figu
     """Train briefly; show videos of captions (left), and what the second stage makes of a real picture at rising levels (right)."""
     model = train(config, device=device, progress=False)
     captions = [motion.caption(digit, motion.PLACES[digit % 4], template=4) for digit in range(8)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     show_grid(
         left,
         convert(model, captions).flatten(0, 1),
