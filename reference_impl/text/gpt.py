@@ -65,9 +65,11 @@ def language_model_loss(
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(f"each target needs a row of logits, got {tuple(logits.shape)} for {tuple(targets.shape)}")
-    kept = targets != ignore_index  # selected, not multiplied by: 0 · ∞ is no number
-    rows, index = logits[kept], targets[kept][:, None]  # (N, V), (N, 1)
-    return (rows.logsumexp(dim=-1) - rows.gather(-1, index)[:, 0]).mean()
+    kept = targets != ignore_index
+    logits = logits.where(kept[..., None], 0.0)  # before anything is computed of them: 0 · ∞ is no number, in a gradient neither
+    index = targets.where(kept, 0)[..., None]  # (B, T, 1)
+    nll = logits.logsumexp(dim=-1) - logits.gather(-1, index)[..., 0]  # (B, T)
+    return nll.where(kept, 0.0).sum() / kept.sum()
 
 
 @dataclass(frozen=True)
