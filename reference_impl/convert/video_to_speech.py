@@ -409,7 +409,7 @@ def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figu
     videos = torch.stack([split.videos[row] for split, row in chosen])
     voices = ["us_m1", "gb_f3", "us_f1"]
     waveforms = convert(model, videos, voices)
-    figure, axes = plt.subplots(2, 4, figsize=(12, 5), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(11, 4.6), layout="constrained")
     look = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": math.log(FLOOR), "vmax": 4}
     for axis, steps in zip(axes[0], (1, 2, 4, 6), strict=True):
         axis.imshow(generate(model, videos[:1], voices[:1], steps=steps)[0].cpu(), **look)
