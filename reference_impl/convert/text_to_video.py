@@ -400,21 +400,21 @@ GATES = (
 LEAKS = KNOWN_WORDS | SEEN
 
 
-BRIEF = Config(steps=380, share=0.75, first_channels=16, batch_size=24)  # for the demo: the digits are not yet good
+BRIEF = Config(steps=340, share=0.75, first_channels=16, batch_size=24)  # for the demo: the digits are not yet good
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:
     """Train briefly; show videos of captions (left), and what the second stage makes of a real picture at rising levels (right)."""
     model = train(config, device=device, progress=False)
-    captions = [motion.caption(digit, motion.PLACES[digit % 4], template=4) for digit in range(8)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    captions = [motion.caption(digit, motion.PLACES[digit % 4], template=4) for digit in range(6)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     show_grid(
         left,
         convert(model, captions).flatten(0, 1),
         columns=motion.FRAMES,
         title="A video per caption: 0 left, 1 right, 2 top, …",
     )
-    levels = [0, 50, 100, 150, 200]
+    levels = [0, 50, 100, 200]
     picture = 2 * motion.load("test").images[:1].to(next(model.parameters()).device) - 1
     noisy = [spoil(model, picture, level, seed=0) for level in levels]
     rows = [torch.cat([(x[:, None] + 1) / 2, model.film(x, level)], dim=1) for x, level in zip(noisy, levels, strict=True)]
