@@ -400,7 +400,7 @@ GATES = (
 LEAKS = KNOWN_WORDS | SEEN
 
 
-BRIEF = Config(steps=340, share=0.75, first_channels=16, batch_size=24)  # for the demo: the digits are not yet good
+BRIEF = Config(steps=300, share=0.75, first_channels=16, batch_size=24)  # for the demo: the digits are not yet good
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

@@ -395,7 +395,7 @@ def sampler_errors(steps: Sequence[int]) -> dict[str, list[float]]:
     }
 
 
-BRIEF = Config(channels=64, layers=4, steps=250)  # for the demo: a tenth of the work, and it sounds like it
+BRIEF = Config(channels=64, layers=4, steps=210)  # for the demo: a tenth of the work, and it sounds like it
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:
@@ -409,7 +409,7 @@ def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figu
     videos = torch.stack([split.videos[row] for split, row in chosen])
     voices = ["us_m1", "gb_f3", "us_f1"]
     waveforms = convert(model, videos, voices)
-    figure, axes = plt.subplots(2, 4, figsize=(11, 4.6), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(10, 4.4), layout="constrained")
     look = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": math.log(FLOOR), "vmax": 4}
     for axis, steps in zip(axes[0], (1, 2, 4, 6), strict=True):
         axis.imshow(generate(model, videos[:1], voices[:1], steps=steps)[0].cpu(), **look)
