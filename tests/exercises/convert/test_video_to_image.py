@@ -707,8 +707,6 @@ def convert_by_rollout(model, videos):
     return rollout_in_one_loop(model, videos[:, :7].to(weight.device, weight.dtype), 1)[:, 0].clamp(0, 1)
 
 
-GIVEN_LINE = "given = videos[:, :GIVEN].to(next(model.parameters()))"
-
 FAKES = {
     "psnr": {
         "amplitude, not power": Edit("10 * torch.log10", "20 * torch.log10"),
@@ -857,10 +855,10 @@ FAKES = {
     },
     "convert": {
         "the eighth frame itself": lambda model, videos: videos[:, -1],
-        "the eighth frame seen": Edit(GIVEN_LINE, "given = videos.to(next(model.parameters()))"),
+        "the eighth frame seen": Edit("videos[:, :GIVEN] if videos.ndim == 5 else videos", "videos"),
         "the prediction after the eighth frame": Edit("videos[:, :GIVEN]", "videos[:, -GIVEN:]"),
         "the last frame copied": Edit("model(given)[:, -1]", "given[:, -1]"),
-        "the last frame only": Edit("videos[:, :GIVEN]", "videos[:, GIVEN - 1 : GIVEN]"),
+        "the last frame only": Edit("model(given)[:, -1]", "model(given[:, -1:])[:, -1]"),
         "the prediction of the seventh": Edit("model(given)[:, -1]", "model(given)[:, -2]"),
         "a free rollout from the first": Edit(
             "model(given)[:, -1]", "model(given, torch.zeros(given.shape[:2], dtype=torch.bool))[:, -1]"
@@ -870,10 +868,10 @@ FAKES = {
         "blended with the answer": Edit(
             "model(given)[:, -1].clamp(0, 1)", "(0.9 * model(given)[:, -1] + 0.1 * videos[:, -1].to(given)).clamp(0, 1)"
         ),
-        "anything accepted": Edit("raise ValueError", "str"),
-        "six frames accepted": Edit("videos.shape[1] < GIVEN", "videos.shape[1] < GIVEN - 1"),
-        "eight frames demanded": Edit("videos.shape[1] < GIVEN", "videos.shape[1] != GIVEN + 1"),
-        "the dtype of the video": Edit("videos[:, :GIVEN].to(next(model.parameters()))", "videos[:, :GIVEN]"),
+        "anything accepted": Edit("motion.check_videos(given, GIVEN, most=None)", "given"),
+        "six frames accepted": Edit("(given, GIVEN, most", "(given, GIVEN - 1, most"),
+        "eight frames demanded": Edit("    given = videos[:", "    motion.check_videos(videos, GIVEN + 1)\n    given = videos[:"),
+        "the dtype of the video": Edit(".to(next(model.parameters()))", ""),
     },
 }
 
@@ -932,7 +930,7 @@ VARIANTS = {
     "convert": {
         "by rollout": convert_by_rollout,
         "clip": Edit("model(given)[:, -1].clamp(0, 1)", "torch.clip(model.forward(given).select(1, GIVEN - 1), min=0.0, max=1.0)"),
-        "a narrow view": Edit("videos[:, :GIVEN]", "videos.narrow(1, 0, GIVEN)"),
+        "a narrow view": Edit("videos[:, :GIVEN]", "videos.split(GIVEN, dim=1)[0]"),
     },
 }  # fmt: skip
 
