@@ -31,6 +31,17 @@ def some_ignored(draw, B, T, V, index):
 
 
 @pytest.mark.stub("language_model_loss")
+def test_a_target_held_impossible_costs_infinity(impl, draw):
+    B, T, V = draw.batch(), draw.size(), draw.size(2, 5)
+    logits, targets = draw.normal(B, T, V), draw.integers(V, (B, T))
+    row, place = int(draw.integers(B, ())), int(draw.integers(T, ()))
+    logits[row, place, targets[row, place]] = float("-inf")
+    loss = impl.language_model_loss(logits, targets)
+    hint = "p = 0 for what came is an infinite loss; wiping infinities off hides the fault where it counts"
+    assert_true(loss == float("inf"), f"the loss is {loss.item():g}, expected inf", hint=hint)
+
+
+@pytest.mark.stub("language_model_loss")
 def test_loss_is_the_mean_cross_entropy(impl, draw):
     B, T, V = draw.batch(), draw.size(), draw.size(2)
     logits, targets = draw.normal(B, T, V, scale=2), draw.integers(V, (B, T))
@@ -1189,7 +1200,7 @@ PENALTY = "logits = apply_repetition_penalty(logits[:, -1].float(), ids, repetit
 FAKES = {
     "language_model_loss": {
         "summed": lambda logits, targets, ignore_index=-100: own_loss(logits, targets, ignore_index, "sum"),
-        "ignored targets counted": Edit(".mean()", ".sum() / kept.numel()"),
+        "ignored targets counted": Edit("/ kept.sum()", "/ kept.numel()"),
         "ignore_index ignored": Edit("targets != ignore_index", "targets != -100"),
         "ignored targets taken for token 0": lambda logits, targets, ignore_index=-100: checked_loss(
             logits, targets.where(targets != ignore_index, 0)
@@ -1200,11 +1211,11 @@ FAKES = {
         ),
         "shifted once more": shifted_loss,
         "a mean of the rows' means": mean_of_means,
-        "softmax, then log": Edit("rows.logsumexp(dim=-1)", "rows.exp().sum(dim=-1).log()"),
-        "normalised over the places": Edit("rows.logsumexp(dim=-1)", "rows.logsumexp(dim=0)[0]"),
-        "the normaliser forgotten": Edit("rows.logsumexp(dim=-1) - ", "-"),
-        "in bits": Edit(".mean()", ".mean() / math.log(2)"),
-        "a log-likelihood, not its negative": Edit("return (rows", "return -(rows"),
+        "softmax, then log": Edit("logits.logsumexp(dim=-1)", "logits.exp().sum(dim=-1).log()"),
+        "normalised over the places": Edit("logits.logsumexp(dim=-1)", "logits.logsumexp(dim=1, keepdim=True)[..., 0]"),
+        "the normaliser forgotten": Edit("logits.logsumexp(dim=-1) - ", "-"),
+        "in bits": Edit("/ kept.sum()", "/ kept.sum() / math.log(2)"),
+        "a log-likelihood, not its negative": Edit("return nll", "return -nll"),
         "any shape accepted": Edit("logits.shape[:-1] != targets.shape", "False"),
         "as many targets are enough": lambda logits, targets, ignore_index=-100: (
             own_loss(logits, targets, ignore_index) if logits[..., 0].numel() == targets.numel() else no_loss()
@@ -1218,7 +1229,7 @@ FAKES = {
         "log-probabilities kept from −∞": lambda logits, targets, ignore_index=-100: checked_loss(
             logits.log_softmax(-1).clamp(min=-1e4), targets, ignore_index
         ),
-        "detached": Edit("rows.gather", "rows.detach().gather"),
+        "detached": Edit("logits.gather", "logits.detach().gather"),
         "labels smoothed": lambda logits, targets, ignore_index=-100: (
             0.9 * checked_loss(logits, targets, ignore_index)
             - 0.1 * (logits.log_softmax(-1).mean(-1)[targets != ignore_index]).mean()
@@ -1382,7 +1393,7 @@ VARIANTS = {
         "the kept rows selected": loss_of_selected_rows,
         "the losses chosen by where": loss_by_where,
         "classes on the second axis": Edit(
-            "return (rows.logsumexp(dim=-1) - rows.gather(-1, index)[:, 0]).mean()",
+            "return nll.where(kept, 0.0).sum() / kept.sum()",
             "return F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=ignore_index)",
         ),
     },
@@ -1418,7 +1429,7 @@ VARIANTS = {
 
 EQUIVALENT = {
     "language_model_loss": {
-        "constant: rows.gather(-1, index)[:, 0] -> rows.gather(-1, index)[:, -1]": "that axis has one entry, first and last",
+        "constant: logits.gather(-1, index)[..., 0] -> logits.gather(-1, index)[..., -1]": "that axis has one entry, first and last",
     },
     "apply_repetition_penalty": {
         "comparison: logits > 0 -> logits >= 0": "a logit of 0 stays 0, divided or multiplied",
