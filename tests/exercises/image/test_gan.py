@@ -551,14 +551,17 @@ def test_a_weight_that_was_frozen_stays_frozen(impl, draw):
     """A discriminator that is trained in part, as in fine-tuning: no step moves the rest, and none thaws it for the next one."""
     game = Game(impl, draw, ("train", "eval"))
     game.discriminator.get_submodule("embedding").requires_grad_(False)
-    for _ in range(2):
-        game.play(game.batch(draw.size(2)))
+    before, batches = copied(game.d), [game.batch(draw.size(2)) for _ in range(2)]
+    for batch in batches:
+        game.play(batch)
     state = game.discriminator.state_dict()
     hint = "switch on again what you have switched off, not every weight: keep a list of those that had requires_grad"
     name = "embedding.parametrizations.weight.original"
-    assert_equal(state[name], game.d[name], what="the frozen embedding after two steps", hint=hint)
-    moved = (state["features.4.bias"] - game.d["features.4.bias"]).abs().max()
-    assert_true(moved > 0, "the other weights of the discriminator no longer move", hint=hint)
+    assert_equal(state[name], before[name], what="the frozen embedding after two steps", hint=hint)
+    _, _, slopes = game.expect(batches[0])
+    if slopes["features.4.bias"].any():  # else every score lies beyond its margin, which is rare
+        moved = (state["features.4.bias"] - before["features.4.bias"]).abs().max()
+        assert_true(moved > 0, "the other weights of the discriminator no longer move", hint=hint)
 
 
 def copy_all(averaged, model, decay):
