@@ -124,7 +124,9 @@ def test_killed_worker_then_killed_run_then_resumed_is_the_whole_run(klass, whol
 
 def test_shards_joined_are_the_whole_run(klass, whole, tmp_path):
     for i in (1, 2):
-        subprocess.run(command(klass, tmp_path / f"part-{i}", "--shard", f"{i}/2"), check=True, capture_output=True)
+        subprocess.run(
+            command(klass, tmp_path / f"part-{i}", "--shard", f"{i}/2", "--jobs", "1"), check=True, capture_output=True
+        )
     merge = [sys.executable, "-m", "course.cli", "grade-merge", str(tmp_path / "part-1"), str(tmp_path / "part-2")]
     subprocess.run([*merge, "--out", str(tmp_path / "all")], check=True, capture_output=True)
     assert scores(tmp_path / "all") == whole
