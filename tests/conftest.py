@@ -33,6 +33,7 @@ def pytest_addoption(parser):
     parser.addoption("--seed", type=int, help="repeat the questions of an earlier run")
     parser.addoption("--unit", help="only the tests that are about this unit")
     parser.addoption("--from-records", action="store_true", help="of units whose records stand, ask only a sample anew")
+    parser.addoption("--sample", type=int, help="how large that sample is, for each kind of proof")
 
 
 def pytest_configure(config):
@@ -46,7 +47,9 @@ def pytest_configure(config):
     if given:
         config.course_taken = given["course_taken"]
     elif config.getoption("--from-records"):
-        config.course_asked = {kind: to_ask(EXERCISES, kind, config.course_seed, n) for kind, n in SAMPLE.items()}
+        sample = config.getoption("--sample")
+        counts = SAMPLE if sample is None else dict.fromkeys(SAMPLE, sample)
+        config.course_asked = {kind: to_ask(EXERCISES, kind, config.course_seed, n) for kind, n in counts.items()}
     if not given:
         config.course_taken = {kind: [unit.id for unit in asked.taken] for kind, asked in config.course_asked.items()}
         if torch.cuda.is_available() and config.course_taken:  # what was proven without a GPU says nothing about one
