@@ -3,8 +3,8 @@
     python -m benchmarks.suite [--more 24] [--seed 1] [--beside CHECKOUT]
 
 Copies this checkout into a temporary folder, and runs there what `make test` runs: CPU seconds of all processes, and seconds on the clock.
-Then once more without the sample of units whose records are not believed, and so in a copy with some more units (a standing one under other
-ids, with records that stand): what is drawn costs more than any unit adds, and from more units others would be drawn. With --beside the commands
+Then once more without the sample of believed units that is drawn and asked again, and so with some more units (a standing one under other ids,
+with records that stand): what is drawn costs more than any unit adds, and from more units others would be drawn. With --beside the commands
 of another checkout's `make test`, such as the last release's in its own environment, run first. The target: ten minutes on two cores, and five
 CPU seconds a unit.
 """
@@ -24,10 +24,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from course.paths import root
+from reference_impl import weights
 
 MODEL = "image/vae"  # the unit that is copied
 ENOUGH_MINUTES, ENOUGH_CPU = 10.0, 5.0
@@ -75,8 +75,7 @@ def with_own_cards(page: str, name: str) -> str:
 
 def rename_weights(source: Path, target: Path, unit: str) -> None:
     """The weights of a unit as those of another."""
-    with safe_open(source, "pt") as file:
-        made = file.metadata()
+    made = weights.about(source)
     target.write_bytes(save(load_file(source), made | {"unit": unit, "command": made["command"].replace(made["unit"], unit)}))
 
 
@@ -160,10 +159,11 @@ def main() -> None:
         add_units(folder, options.more)
         rows.append((f"{options.more} units more", *make_test(folder, options.seed, 0)))
     table = Table("make test", "CPU s", "minutes", "ratio of CPU s", box=None, header_style="bold")
+    (_, whole, seconds), (_, bare, _), (_, grown, _) = rows[-3:]
     for name, cpu, clock in rows:
-        table.add_row(name, f"{cpu:.0f}", f"{clock / 60:.1f}", f"{cpu / rows[-3][1]:.2f}")
+        table.add_row(name, f"{cpu:.0f}", f"{clock / 60:.1f}", f"{cpu / whole:.2f}")
     Console().print(table)
-    each, minutes = (rows[-1][1] - rows[-2][1]) / max(1, options.more), rows[-3][2] / 60
+    each, minutes = (grown - bare) / max(1, options.more), seconds / 60
     print(json.dumps({"cpu_seconds_a_unit": round(each, 2), "minutes": round(minutes, 1)}))
     raise SystemExit(each > ENOUGH_CPU or minutes > ENOUGH_MINUTES)
 

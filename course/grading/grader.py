@@ -197,9 +197,8 @@ class Grader:
 
     def _feedback(self, source: str, unit: Unit, stubs: dict[str, dict[str, str]]) -> list[dict[str, str]]:
         """The notebook run again, in a process of its own and after the marks are given, so that nothing can reach them."""
-        from course.grading.feedback import (
-            re_execute,  # with nbformat, which takes two seconds to import that most runs need not wait
-        )
+        # Here, because it brings in nbformat, two seconds' worth, for which most runs need not wait.
+        from course.grading.feedback import re_execute
 
         reason = "its outputs took too long to compare with the solution's"
         try:
