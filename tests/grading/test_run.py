@@ -70,6 +70,8 @@ def test_every_solution_gets_full_marks_in_the_sandbox(tmp_path, root, request):
     asked = [unit for unit in exercises(root) if unit.id not in config.course_taken.get("audit", ())]
     if config.getoption("--from-records"):
         asked = random.Random(config.course_seed).sample(asked, min(8, len(asked)))
+    if not asked:
+        pytest.skip("every audit is believed, and no sample is asked for (--sample 0)")
     for unit in asked:
         target = tmp_path / "solutions" / f"{unit.id}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
