@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from course.checking.load import reference_module
 from course.checking.runner import load_suite
@@ -40,6 +41,8 @@ NOTEBOOK_PACKAGES = ["IPython.core.interactiveshell", "matplotlib_inline.backend
 READING, STARTING, JUDGING, FEEDBACK = "reading", "starting the sandbox", "judging", "running the notebook again"
 TOO_LONG = "took too long to read: hand in only your own code, without generated or repeated text"
 TOO_MUCH = "took too much memory to read: hand in only your own code, without generated or repeated text"
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -167,16 +170,20 @@ class Grader:
         read = {name: path for name, path in data.items() if name in preload}
         return Zygote(preload, third_party, data=read, limits=allowed, root=self._root)
 
-    def _open(self, unit: Unit, source: str, clock: Clock) -> tuple[Zygote, Session]:
-        """A session with `source` loaded, and its zygote. One that turns out to have died is replaced once."""
-        zygote = self._zygote(unit)
+    def _sandboxed(self, unit: Unit, use: Callable[[Zygote], Made]) -> Made:
+        """What `use` makes of the unit's zygote. If the sandbox turns out to have ended, once more in another, root and all: of one
+        that was killed, the parts do not end in any order."""
         try:
-            return zygote, zygote.open(source, label=unit.name, clock=clock)
-        except IsolationError:
-            if zygote.alive:
+            return use(self._zygote(unit))
+        except IsolationError as error:
+            if error.layer:  # which this host does not have, not for another sandbox either
                 raise
-        zygote = self._zygote(unit)
-        return zygote, zygote.open(source, label=unit.name, clock=clock)
+        self.close()
+        return use(self._zygote(unit))
+
+    def _open(self, unit: Unit, source: str, clock: Clock) -> tuple[Zygote, Session]:
+        """A session with `source` loaded, and its zygote."""
+        return self._sandboxed(unit, lambda zygote: (zygote, zygote.open(source, label=unit.name, clock=clock)))
 
     def _stubs(self, source: str, answer: Answer, unit: Unit) -> dict[str, dict[str, str]]:
         """The status, message and share of each stub."""
@@ -185,7 +192,7 @@ class Grader:
         reference_module(unit)
         present = [stub for stub in unit.stubs if stub not in answer.missing]
         if present:
-            self._zygote(unit)
+            self._sandboxed(unit, lambda zygote: zygote)
         self._enter(JUDGING)
         judging = Judging(
             unit, self.settings.seed, self.settings.seconds, lambda clock: self._open(unit, source, clock), answer.where

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "course"))
@@ -17,7 +18,7 @@ from course.grading import grader as grading
 from course.grading import judging, limits, pool
 from course.grading.grader import JUDGING, READING, STARTING, Grader, Settings
 from course.grading.submissions import Submission
-from course.sandbox.client import Session, probe
+from course.sandbox.client import Root, Session, probe
 from course.sandbox.terms import REQUIRED
 from course.units.catalogue import find_unit
 
@@ -162,6 +163,35 @@ def test_a_zygote_that_dies_is_replaced_and_the_answer_not_blamed(unit, grader, 
     row = grader.grade(handed_in(tmp_path, unit, RIGHT), unit)
     assert row.status == "passed" and killed, row
     assert grader._zygotes[unit.id] is not killed[0]
+
+
+@strict
+@pytest.mark.parametrize("when", ["between two submissions", "in the middle of a call"])
+def test_a_sandbox_that_is_killed_is_replaced_and_no_answer_blamed(unit, grader, tmp_path, monkeypatch, when):
+    """All of it but its first process, which takes a moment to notice: until then it seems to be there."""
+    submission, call, killed = handed_in(tmp_path, unit, RIGHT), Session.call, []
+    assert grader.grade(submission, unit).status == "passed"
+    first = grader._root
+
+    def kill(*args):
+        if not killed:
+            killed.extend(psutil.Process(first._process.pid).children(recursive=True))
+            for process in killed:
+                process.kill()
+            psutil.wait_procs(killed, timeout=10)
+
+    def once(self, *args):
+        kill()
+        return call(self, *args)
+
+    monkeypatch.setattr(Root, "answers", lambda self: True)
+    if when == "in the middle of a call":
+        monkeypatch.setattr(Session, "call", once)
+    else:
+        kill()
+    row = grader.grade(submission, unit)
+    assert row.status == "passed" and killed, row
+    assert grader._root is not first
 
 
 @strict
