@@ -3,8 +3,8 @@ r"""
 
 "Three left" is heard, and a handwritten three appears on the left, every time another one. An **encoder** turns the sound into an
 embedding e; a **generator** turns noise and the embedding into an image, $x = G(z, e)$; and a **discriminator** $D(x, e)$ says whether
-an image is real *and* belongs to what was said. There is no class here, only a vector, and a conditional GAN must make sure of two
-things: that the condition is used, and that nothing else of it gets through.
+an image is real *and* belongs to what was said. There is no class here, only a vector, and a conditional GAN must make sure of three
+things: that the condition is used, that its parts can be put together anew, and that nothing else of it gets through.
 
 **Used.** The **projection discriminator** takes the condition in through an inner product with the features of the image. If both
 $\log\frac{p(x)}{q(x)}$ and $\log\frac{p(e \mid x)}{q(e \mid x)}$ are linear in features $\phi(x)$ of it, the second in $e$ as well, the best
@@ -19,7 +19,17 @@ another, are the wrong pairs that the data lacks. They count as fakes, beside th
 $$L_D = \mathbb E\,[1 - D(x, e)]_+ + \tfrac12\, \mathbb E\,[1 + D(G(z, e), e)]_+ + \tfrac12\, \mathbb E\,[1 + D(x, e')]_+, \qquad
 L_G = -\,\mathbb E\, D(G(z, e), e)$$
 
-In the generator the embedding enters at every layer as gain and bias of a **conditional batch norm**.
+In the generator noise and condition enter at every layer, as gain and bias of a **conditional batch norm**.
+
+**Put together anew.** Four of the forty phrases occur in no training image. The embedding has two halves, $e_d$ for the digit and $e_p$ for
+the place, and the generator uses each for one thing only: it **draws in the middle, then moves**,
+
+$$G(z, e)(q) = g(z, e_d)\big(q - s(e_p)\big)$$
+
+where q is a pixel, $g$ draws from noise and the digit's half, and $s$, a small head, says how many pixels right and down. The
+picture is sampled between pixels, so $s$ learns from the score alone; nobody tells it where "left" is. Around the middle $g$ is 0, or else it could
+do without the move. A seven that was drawn for three places
+is then right at the fourth. A generator that sees the whole embedding everywhere has to learn each pair.
 
 **Nothing else.** An utterance also has a voice. What of it the embedding lets through, the generator may learn to draw from, and a new
 voice is then a place where it has never been. A linear **probe** measures that leak. The encoder is trained with two auxiliary
@@ -30,13 +40,14 @@ after t steps their share is $\beta^t$. Divided out, as Adam does for its moment
 $(1 - \beta) / (1 - \beta^t)$: all of the new weights at first, $1 - \beta$ in the end.
 
 **Asked in interviews.** How does a discriminator find out that a sharp image is the wrong one? Concatenation, auxiliary classifier or
-projection? What are mismatched pairs for? How do you measure whether the condition is used, and what else it gives away? Why is a
-young moving average wrong?
+projection? What are mismatched pairs for? Why does a network that has seen a seven at three places fail at the fourth? How do you measure
+whether the condition is used, and what else it gives away? Why is a young moving average wrong?
 
 **Sources.** Miyato and Koyama, *cGANs with Projection Discriminator* (2018), section 3 and eq. 3; Reed et al., *Generative Adversarial
 Text to Image Synthesis* (2016), section 4.2 (mismatched pairs); Lim and Ye, *Geometric GAN* (2017); Dumoulin et al., *A Learned
 Representation for Artistic Style* (2017); Kingma and Ba, *Adam* (2015), section 3; Alain and Bengio, *Understanding Intermediate
-Layers Using Linear Classifier Probes* (2017); Zhang et al., *StackGAN* (2017), section 3.2 (noise on the condition).
+Layers Using Linear Classifier Probes* (2017); Zhang et al., *StackGAN* (2017), section 3.2 (noise on the condition); Jaderberg et al.,
+*Spatial Transformer Networks* (2015), eq. 5 (a picture moved by a learned amount).
 
 **In this course.** [Question](../../questions/convert/speech_to_image.md) · [exercise](../../notebooks/convert/speech_to_image.ipynb) ·
 [solution](../../solutions/convert/speech_to_image.ipynb)
@@ -53,6 +64,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from reference_impl.convert.image_to_video import warp
 from reference_impl.convert.speech_to_text import audible, normalise
 from reference_impl.convert.text_to_speech import MELS, Block, log_mel, play
 from reference_impl.data import digits_in_motion as motion
@@ -67,14 +79,16 @@ from reference_impl.shortcuts import LENGTH, SEEN
 @dataclass(frozen=True)
 class Config:
     """embedding, latent, hidden (of the encoder) and channels are widths. noise: the deviation of what is added to embeddings, which
-    have deviation 1. condition: how the discriminator takes the embedding in, `projection`, `concatenation` or `none`; mismatched:
-    whether it sees mismatched pairs. The rest drives `train`."""
+    have deviation 1. moved: whether the generator draws in the middle and then moves the picture, or draws in place from one code for
+    both. condition: how the discriminator takes the embedding in, `projection`, `concatenation` or `none`; mismatched: whether it
+    sees mismatched pairs. The rest drives `train`."""
 
     embedding: int = 32
     latent: int = 32
     hidden: int = 64
     channels: int = 16
     noise: float = 0.7
+    moved: bool = True
     condition: str = "projection"
     mismatched: bool = True
     encoder_steps: int = 250
@@ -153,24 +167,57 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class Generator(nn.Module):
-    """From noise and an embedding to a 24×24 image, doubling the size twice. Both also set every norm, as in BigGAN (Brock et al., 2019)."""
+    """From noise and an embedding to a 24×24 image: drawn in the middle by what is said of the digit, then moved by what is said of the
+    place. Without `moved`, the ablation, the whole embedding draws, and in place.
+
+    `window` is 1 in the middle, as wide as a digit, and 0 around it. With ink all over the canvas a move could slide out of sight what
+    is too much, and bring the digit of another place in."""
+
+    window: Float[Tensor, "24 24"]
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
-        C, D, E = config.channels, config.latent, config.embedding
-        self.input = nn.Linear(D + E, 36 * 4 * C)
-        self.norms = nn.ModuleList(ConditionalBatchNorm(width, D + E) for width in (4 * C, 2 * C))
+        C, half = config.channels, config.embedding // 2
+        self.moved = config.moved
+        inputs = config.latent + (half if config.moved else config.embedding)
+        self.input = nn.Linear(inputs, 36 * 4 * C)
+        self.norms = nn.ModuleList(ConditionalBatchNorm(width, inputs) for width in (4 * C, 2 * C))
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in ((4 * C, 2 * C), (2 * C, 1))
         )
+        self.head = nn.Sequential(nn.Linear(half, 32), nn.ReLU(), nn.Linear(32, 2))
+        edge = int(motion.REACH)  # so far a digit can move
+        middle = torch.ones(motion.SIZE - 2 * edge, motion.SIZE - 2 * edge)
+        self.register_buffer("window", F.pad(middle, (edge,) * 4), persistent=False)
 
-    def forward(self, noise: Float[Tensor, "B D"], conditions: Float[Tensor, "B E"]) -> Float[Tensor, "B 1 24 24"]:
-        """Images with ink in (0, 1)."""
-        both = torch.cat([noise, conditions], dim=1)
+    def draw(self, noise: Float[Tensor, "B D"], codes: Float[Tensor, "B K"]) -> Float[Tensor, "B 1 24 24"]:
+        """Pictures with ink in (0, 1); the size doubles twice. Noise and code also set every norm, as in BigGAN (Brock et al., 2019)."""
+        both = torch.cat([noise, codes], dim=1)
         x = self.input(both).unflatten(1, (-1, 6, 6))  # (B, 4C, 6, 6)
         for norm, up in zip(self.norms, self.ups, strict=True):
             x = up(F.relu(norm(x, both)))
-        return torch.sigmoid(x)
+        return torch.sigmoid(x).to(noise.dtype)
+
+    def shift(self, codes: Float[Tensor, "B K"]) -> Float[Tensor, "B 2"]:
+        """How far to move, in pixels to the right and down, in the dtype of `codes`: under autocast bfloat16 would be too coarse.
+
+        The head says it in halves of a picture, as a spatial transformer does: at the rate of the weights it would hardly move in pixels.
+        """
+        return motion.SIZE / 2 * self.head(codes).to(codes.dtype)
+
+    def forward(self, noise: Float[Tensor, "B D"], conditions: Float[Tensor, "B E"]) -> Float[Tensor, "B 1 24 24"]:
+        """Images with ink in [0, 1].
+
+        With `moved`, `draw` is given the noise and the first half of the embedding, that of the digit. What it draws in the `window` is
+        moved right and down by the `shift` that the second half asks for, between pixels if need be; from outside comes no ink. `warp`
+        looks backward. Otherwise `draw` is given the whole embedding; there is no window, and nothing is moved.
+        """
+        if not self.moved:
+            return self.draw(noise, conditions)
+        digit, place = conditions.chunk(2, dim=1)  # (B, E / 2) each
+        pictures = self.window * self.draw(noise, digit)  # (B, 1, 24, 24), in the middle
+        flow = -self.shift(place)[:, :, None, None]  # (B, 2, 1, 1): where to look is where it came from
+        return warp(pictures, flow.expand(-1, -1, *pictures.shape[2:]))
 
 
 class Discriminator(nn.Module):
@@ -347,18 +394,40 @@ def train(
 
 
 @torch.no_grad()
+def imagine(model: SpeechToImage, embeddings: Float[Tensor, "N E"], seed: int) -> Float[Tensor, "N 1 24 24"]:
+    """An image (ink in [0, 1]) for each embedding, with noise drawn from `seed`."""
+    noise = torch.randn(len(embeddings), model.config.latent, generator=torch.Generator().manual_seed(seed))
+    return model.generator(noise.to(embeddings), embeddings).clamp(0, 1)
+
+
 def convert(model: SpeechToImage, waveforms: Float[Tensor, "N S"], *, seed: int = 0) -> Float[Tensor, "N 1 24 24"]:
     """An image (ink in [0, 1]) of what is said in each waveform (8 kHz). Raises ValueError for a silent one."""
-    embedding = model.embed(waveforms)
-    noise = torch.randn(len(embedding), model.config.latent, generator=torch.Generator().manual_seed(seed))
-    return model.generator(noise.to(embedding), embedding)
+    return imagine(model, model.embed(waveforms), seed)
+
+
+@torch.no_grad()
+def class_means(model: SpeechToImage, digits: Int[Tensor, " N"], places: Int[Tensor, " N"]) -> Float[Tensor, "N E"]:
+    """Embeddings that hold a class and nothing more: in each half the mean over the training utterances of that digit, or that place."""
+    bank = motion.speech("train")
+    halves = model.embed(bank.waveforms).chunk(2, dim=1)
+    means = [
+        torch.stack([half[said == k].mean(0) for k in range(int(said.max()) + 1)])
+        for half, said in zip(halves, (bank.digits, bank.places), strict=True)
+    ]  # (10, E / 2) and (4, E / 2)
+    return torch.cat([means[0][digits], means[1][places]], dim=1)
+
+
+def change(images: Float[Tensor, "N 1 H W"], others: Float[Tensor, "N 1 H W"]) -> float:
+    """Root mean square of the difference of two pixels that correspond, in ink."""
+    return (images - others).square().mean().sqrt().item()
 
 
 @torch.no_grad()
 def evaluate(model: SpeechToImage, *, seed: int = 0) -> dict[str, float]:
     """Is the digit that was said at the place that was said, in voices never heard (`test`), also in pairs never seen (`compositional`)?
 
-    Beside it: how varied the images of a pair are, relative to real ones; what the encoder's own classifiers hear; and the leaks that
+    Beside it: how varied the images of a pair are, relative to real ones; what the encoder's own classifiers hear; what is drawn of
+    `class_means` (`_class`), and by how much a pixel changes then (`change_class`) or by other noise (`change_noise`); and the leaks that
     a `probe` finds in what the game was played with, noise and all: how well the voice is read off the embedding, in phrases that it was not shown (`voice_leak`), and in
     voices that it was not shown, the place off the half of the digit (`place_leak`) and the other way round (`digit_leak`).
     """
@@ -383,6 +452,15 @@ def evaluate(model: SpeechToImage, *, seed: int = 0) -> dict[str, float]:
             "digit_heard" + suffix: (digit_logits.argmax(1) == data.speech.digits).double().mean().item(),
             "place_heard" + suffix: (place_logits.argmax(1) == data.speech.places).double().mean().item(),
         }
+    data = motion.load("test")
+    images = convert(model, data.waveforms, seed=seed)
+    of_means = imagine(model, class_means(model, data.digits, data.places), seed)
+    figures |= {
+        "digit_accuracy_class": motion_digit_judge().accuracy(of_means, data.digits),
+        "place_accuracy_class": place_judge().accuracy(of_means, data.places),
+        "change_class": change(images, of_means),
+        "change_noise": change(images, convert(model, data.waveforms, seed=seed + 1)),
+    }
     bank, others = motion.speech("train"), motion.speech("test")
     random = torch.Generator().manual_seed(seed)
     clean = (model.embed(speech.waveforms).cpu().double() for speech in (bank, others))
@@ -399,14 +477,17 @@ def evaluate(model: SpeechToImage, *, seed: int = 0) -> dict[str, float]:
 GATES = (
     Gate("digit_accuracy", at_least=0.9, baseline="digit_chance", ceiling="digit_ceiling"),
     Gate("place_accuracy", at_least=0.9, baseline="place_chance", ceiling="place_ceiling"),
+    Gate("digit_accuracy_compositional", at_least=0.8, baseline="digit_chance", ceiling="digit_ceiling_compositional"),
+    Gate("place_accuracy_compositional", at_least=0.8, baseline="place_chance", ceiling="place_ceiling_compositional"),
 )
 ABLATIONS = {
-    "a discriminator that is not told the condition": Ablation(Config(condition="none"), "digit_accuracy", higher_by=0.5)
+    "a discriminator that is not told the condition": Ablation(Config(condition="none"), "digit_accuracy", higher_by=0.5),
+    "one code for digit and place": Ablation(Config(moved=False), "digit_accuracy_compositional", higher_by=0.5),
 }
 LEAKS = LENGTH | SEEN
 
 
-BRIEF = Config(channels=8, encoder_steps=150, steps=250, generator_rate=2e-3, discriminator_rate=4e-3, ema_decay=0.98)
+BRIEF = Config(channels=8, encoder_steps=120, steps=230, generator_rate=2e-3, discriminator_rate=4e-3, ema_decay=0.98)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

@@ -174,6 +174,85 @@ def test_image_and_condition_both_get_a_gradient(impl, draw, mode):
         assert_close(a, b, tolerance=1e-6, what=f"the gradient of the {name}", hint=hint)
 
 
+def moved_by(pictures, shift):
+    """Pictures moved right and down by (x, y) pixels: a tent around the point that a pixel comes from weighs the pixels beside it."""
+
+    def share(n, distance):  # (B, n, n): how much pixel i takes of pixel j
+        at = torch.arange(n, dtype=distance.dtype, device=distance.device)
+        return (1 - (at[:, None] - distance[:, None, None] - at).abs()).clamp(min=0)
+
+    H, W = pictures.shape[2:]
+    right, down = shift.unbind(1)
+    return torch.einsum("bij,bcjk,blk->bcil", share(H, down), pictures, share(W, right))
+
+
+def drawn(truth, noise, e):
+    """What a generator makes, by its own `draw`, `window` and `shift`."""
+    if not truth.moved:
+        return truth.draw(noise, e)
+    half = e.shape[1] // 2
+    return moved_by(truth.draw(noise, e[:, :half]) * truth.window, truth.shift(e[:, half:]))
+
+
+def a_generator(impl, draw, moved, mode="eval"):
+    """A generator that neither saturates nor moves all out of sight, and what to give it."""
+    B, half, D, C = draw.batch(2), draw.size(1, 4), draw.size(), draw.size(1, 3)
+    config = impl.Config(embedding=2 * half, latent=D, channels=C, moved=moved)
+    model, state = weights(impl, draw, "Generator", config, mode=mode)
+    state["ups.1.weight"] *= 0.2
+    model.load_state_dict(state)
+    return model, state, draw.normal(B, D), torch.cat([draw.normal(B, half), draw.normal(B, half, scale=3)], dim=1)
+
+
+@pytest.mark.stub("Generator.forward")
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("moved", [True, False])
+def test_drawn_from_one_half_and_moved_by_the_other(impl, draw, moved, mode):
+    model, _, noise, e = a_generator(impl, draw, moved, mode)
+    truth = copy.deepcopy(model.reference)
+    expected = drawn(truth, noise, e)
+    hint = {
+        True: "draw(noise, first half) times the window, moved by shift(second half): the pixel at q comes from q − shift, between pixels if need be",
+        False: "without `moved` the whole embedding draws, and the picture stays where it is",
+    }[moved]
+    assert_close(model(noise, e), expected, tolerance=1e-6, hint=hint)
+    after = model.state_dict()
+    for name, value in truth.state_dict().items():
+        if "running" in name or "tracked" in name:
+            assert_close(after[name], value, tolerance=1e-6, what=f"{name} after a call", hint="draw once for each call")
+
+
+@pytest.mark.stub("Generator.forward")
+@pytest.mark.parametrize("shift", [(3, -2), (-4, 1), (0, 6), (9, -11), (-23, 0), (30, 5), (0, 0)])
+def test_whole_pixels_shift_the_picture_and_no_ink_comes_in(impl, draw, shift):
+    model, state, noise, e = a_generator(impl, draw, True)
+    state["head.2.weight"].zero_()
+    state["head.2.bias"] = torch.tensor(shift).double() / 12  # whatever is said of the place
+    model.load_state_dict(state)
+    right, down = shift
+    pictures = model.reference.draw(noise, e[:, : e.shape[1] // 2])
+    pictures[:, :, [*range(5), *range(19, 24)]] = 0
+    pictures[:, :, :, [*range(5), *range(19, 24)]] = 0
+    frame = F.pad(pictures, (40, 40, 40, 40))
+    expected = frame[:, :, 40 - down : 64 - down, 40 - right : 64 - right]
+    hint = "shift is (right, down) in pixels, warp looks backward, and outside of the picture there is no ink"
+    assert_close(model(noise, e), expected, tolerance=1e-6, what=f"the picture moved by {shift}", hint=hint)
+
+
+@pytest.mark.stub("Generator.forward")
+@pytest.mark.parametrize("moved", [True, False])
+def test_generator_learns_what_to_draw_and_how_far_to_move(impl, draw, moved):
+    model, _, noise, e = a_generator(impl, draw, moved)
+    truth, g = copy.deepcopy(model.reference), draw.normal(len(e), 1, 24, 24)
+    with torch.enable_grad():
+        leaves = noise.clone().requires_grad_(), e.clone().requires_grad_()
+        expected = torch.autograd.grad((drawn(truth, *leaves) * g).sum(), leaves)
+    actual = model.vjp(noise, e, wrt=(0, 1), cotangent=g)
+    for name, a, b in zip(("noise", "embedding"), actual, expected, strict=True):
+        hint = "the move has a gradient too: nothing rounded, nothing detached"
+        assert_close(a, b, tolerance=1e-5, what=f"the gradient of the {name}", hint=hint)
+
+
 def scored(state, images, e, condition):
     """The discriminator written out, its power iterations settled."""
 
@@ -478,6 +557,17 @@ def calm_norm(self, x, e):
     return (1 + self.gain(e))[..., None, None] * normal + self.bias(e)[..., None, None]
 
 
+def by_affine_grid(self, noise, e):
+    """Torch's own grid of a translation, in which a picture is two units wide."""
+    if not self.moved:
+        return self.draw(noise, e)
+    digit, place = e.tensor_split(2, dim=1)
+    pictures = self.draw(noise, digit) * self.window
+    still = torch.eye(2, dtype=pictures.dtype, device=pictures.device).expand(len(e), 2, 2)
+    theta = torch.cat([still, -self.shift(place)[:, :, None] / (pictures.shape[-1] / 2)], dim=2)  # (B, 2, 3)
+    return F.grid_sample(pictures, F.affine_grid(theta, list(pictures.shape), align_corners=False), align_corners=False)
+
+
 def loss_by(combine):
     def discriminator_loss(real, fake, mismatched=None):
         return combine(real, fake, mismatched)
@@ -524,6 +614,29 @@ FAKES = {
         "a mean condition": Edit("self.gain(conditions), self.bias(conditions)", "self.gain(conditions.mean(0)).expand(len(x), -1), self.bias(conditions.mean(0)).expand(len(x), -1)"),
         "shifted before it is scaled": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]", "gain[:, :, None, None] * (self.norm(x) + bias[:, :, None, None])"),
         "the condition detached": Edit("1 + self.gain(conditions)", "1 + self.gain(conditions.detach())"),
+    },
+    "Generator.forward": {
+        "moved the other way": Edit("-self.shift(place)", "self.shift(place)"),
+        "down, then right": Edit("self.shift(place)", "self.shift(place).flip(1)"),
+        "the place draws, the digit moves": Edit("digit, place = conditions", "place, digit = conditions"),
+        "drawn and left there": Edit("return warp(pictures, flow.expand(-1, -1, *pictures.shape[2:]))", "return pictures"),
+        "by whole pixels": Edit("self.shift(place)", "self.shift(place).round()"),
+        "no further than a place is": Edit("self.shift(place)", "self.shift(place).clamp(-5.25, 5.25)"),
+        "a canvas without a window": Edit("self.window * self", "self"),
+        "a window behind the move": Edit("return warp(pictures,", "return self.window * warp(pictures,"),
+        "a window where nothing moves": Edit("return self.draw(noise, conditions)", "return self.window * self.draw(noise, conditions)"),
+        "all like the first": Edit("self.shift(place)", "self.shift(place)[:1].expand(len(place), -1)"),
+        "all by the mean": Edit("self.shift(place)", "self.shift(place).mean(0).expand(len(place), -1)"),
+        "a move that learns nothing": Edit("self.shift(place)", "self.shift(place).detach()"),
+        "a digit that learns nothing": Edit("warp(pictures,", "warp(pictures.detach(),"),
+        "drawn twice": Edit("self.window * self.draw(noise, digit)", "self.window * (self.draw(noise, digit) + self.draw(noise, digit)) / 2"),
+        "moved twice": Edit("return warp(pictures,", "return warp(warp(pictures, flow.expand(-1, -1, *pictures.shape[2:]) / 2), 0.5 *"),
+        "a grid with its corners on the pixels": lambda self, noise, e: by_affine_grid(self, noise, e) if not self.moved else F.grid_sample(
+            self.window * self.draw(noise, e.chunk(2, 1)[0]),
+            F.affine_grid(torch.cat([torch.eye(2, dtype=e.dtype).expand(len(e), 2, 2), -self.shift(e.chunk(2, 1)[1])[:, :, None] / 12], 2),
+                          [len(e), 1, 24, 24], align_corners=True), align_corners=True,
+        ),
+        "a half of the embedding always": Edit("self.draw(noise, conditions)", "self.draw(noise, torch.cat([conditions.chunk(2, 1)[0]] * 2, 1))"),
     },
     "Discriminator.forward": {
         "the condition ignored": Edit('self.condition == "projection"', "False"),
@@ -613,6 +726,11 @@ VARIANTS = {
                         "torch.addcmul(bias[..., None, None], gain[..., None, None], self.norm(x))"),
         "views": Edit("gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]",
                       "(self.norm(x).flatten(2) * gain.unsqueeze(2) + bias.unsqueeze(2)).view_as(x)"),
+    },
+    "Generator.forward": {
+        "tents": drawn,
+        "affine grid": by_affine_grid,
+        "a flow by broadcasting": Edit("flow.expand(-1, -1, *pictures.shape[2:])", "flow * torch.ones_like(pictures)"),
     },
     "Discriminator.forward": {
         "einsum": Edit("(self.project(conditions) * features).sum(dim=1)", 'torch.einsum("bf,bf->b", self.project(conditions), features)'),
