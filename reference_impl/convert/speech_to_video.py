@@ -1,27 +1,37 @@
 r"""
 # Speech to video
 
-Say "three left", and a handwritten three slides to the left. Nobody tells the video what a word is. An encoder of speech and an
-encoder of video are taught to put what belongs together at the same place of a **shared space**, and a decoder is taught to come back
-from there to video. It never hears a word: it learns from the embeddings of videos, and is then given those of speech.
+Say "three left", and a handwritten three slides to the left. An encoder of speech and an encoder of video are taught to put what
+belongs together at the same place of a **shared space**, and a decoder is taught to come back from there to video. The decoder never hears
+a word: it learns from the embeddings of videos, and is then given those of speech.
 
 **Align.** In a batch of $B$ pairs each utterance has to pick its video among all $B$, and each video its utterance. With unit
-vectors $a_i$, $b_i$, a temperature $\tau$ and logits $s_{ij} = \langle a_i, b_j \rangle / \tau$ that is cross-entropy both ways (InfoNCE):
+vectors $a_i$, $b_j$, a temperature $\tau$ and logits $s_{ij} = \langle a_i, b_j \rangle / \tau$ that is cross-entropy both ways (InfoNCE):
 
 $$\mathcal L = -\frac{1}{2B} \sum_i \left[ \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}} + \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ji}}} \right]$$
 
-All other items are taken for negatives, and here that is wrong: there are only 40 things to say, so a batch of 64 has other items
-that say the same. They are left out of the sums.
+The numerators pull pairs together, the sums push all others apart. Without the sums, one point for everything would already be perfect.
+
+**Two streams.** Four of the 40 pairs of a digit and a place are never shown, and a network that has the digit and its motion in one
+picture learns the pair. So the embedding has two halves, and each half has a loss of its own. For *what* there is to see, the video
+encoder has the first frame only, in which every digit still stands in the middle. For *which way* it goes, it has only what changed, the last
+frame minus the first. The speech encoder reads both out of one sentence, by two attention poolings. The decoder draws the picture from
+*what* and takes the motion from *which way*.
+
+**False negatives.** All other items are taken for negatives, and here that is wrong: of ten digits or four places, a batch of 64 has many
+that say the same. They are left out of the sums. To know them takes labels; the pairs alone do not say it.
 
 **Decode.** The speech does not say whose handwriting it is. So the decoder has a second input, a **style** that a VAE infers from the picture
 in training and that is drawn at random afterwards. And speech never lies exactly where video does (the **modality gap**). So the decoder is
 trained on embeddings of video that were moved by noise: it learns to forgive what the gap will do to it.
 
-**Asked in interviews.** Why both directions? What does the temperature do, and why is it learned as a logarithm? What is a false negative? What is the
-modality gap, and how does one decode across it? Why may a retrieval of 100 % say nothing about generation?
+**Asked in interviews.** Why both directions? What would happen without negatives? What does the temperature do, and why is it learned as a
+logarithm? What is a false negative? What is the modality gap, and how does one decode across it? Why may a retrieval of 100 % say nothing
+about generation, and what makes an embedding fit for combinations that it has never seen?
 
 **Sources.** van den Oord et al., *Representation Learning with Contrastive Predictive Coding* (2018), eq. 4; Radford et al., *CLIP* (2021),
-figure 3; Khosla et al., *Supervised Contrastive Learning* (2020); Liang et al., *Mind the Gap* (2022); Ramesh et al., *unCLIP* (2022); Zhou et al., *LAFITE* (2022).
+figure 3; Khosla et al., *Supervised Contrastive Learning* (2020); Liang et al., *Mind the Gap* (2022); Ramesh et al., *unCLIP* (2022); Zhou et al., *LAFITE* (2022);
+Simonyan and Zisserman, *Two-Stream Convolutional Networks for Action Recognition in Videos* (2014).
 
 **In this course.** [Question](../../questions/convert/speech_to_video.md) · [exercise](../../notebooks/convert/speech_to_video.ipynb) ·
 [solution](../../solutions/convert/speech_to_video.ipynb)
@@ -40,6 +50,7 @@ from torch import Tensor, nn
 from reference_impl.convert.image_to_video import warp
 from reference_impl.convert.text_to_speech import DEVIATION, FLOOR, HOP, MEAN, MELS, log_mel, play
 from reference_impl.data import digits_in_motion as motion
+from reference_impl.experiments import Ablation
 from reference_impl.image.vae import kl_divergence, reparameterize
 from reference_impl.judges import direction_judge, diversity_ratio, motion_digit_judge
 from reference_impl.plotting import show_grid
@@ -136,8 +147,10 @@ def animate(pictures: Float[Tensor, "B C H W"], step: Float[Tensor, "B 2"], fram
 class Config:
     """embedding and style are sizes of vectors; noise is the level of `perturb`; ink_error the deviation of a pixel in the VAE.
 
-    masked: whether pairs of one content in a batch are left out of the contrast, rather than pushed apart. steps, batch_size and
-    learning_rate drive either stage of `train`.
+    streams: 2 for an embedding of two halves, what there is to see and which way it moves; 1 for a single one of the same size, made
+    of all frames at once. negatives: whether other items of a batch are pushed apart, or pairs are only pulled together. masked:
+    whether items that say the same are left out of the contrast, rather than pushed apart. steps, batch_size and learning_rate
+    drive either stage of `train`.
     """
 
     embedding: int = 32
@@ -147,6 +160,8 @@ class Config:
     decoder_channels: int = 24
     noise: float = 0.3
     ink_error: float = 0.1
+    streams: int = 2
+    negatives: bool = True
     masked: bool = True
     steps: int = 400
     batch_size: int = 64
@@ -157,8 +172,16 @@ STRIDE = 4  # frames of sound in one state of the encoder
 SOUND = math.log(FLOOR) + 0.1  # a frame sounds if some band of its log-mel lies above
 
 
+def joined(parts: list[Float[Tensor, "B P"]]) -> Float[Tensor, "B D"]:
+    """An embedding of S streams, D = S · P: the parts side by side, equally long, as one unit vector.
+
+    So the cosine of two embeddings is the mean of the cosines of their parts.
+    """
+    return torch.cat([F.normalize(part.float(), dim=1) for part in parts], dim=1) / len(parts) ** 0.5
+
+
 class SpeechEncoder(nn.Module):
-    """Convolutions over the time of a log-mel, then attention pooling over what sounds: a unit vector."""
+    """Convolutions over the time of a log-mel, then for each stream attention pooling over what sounds: a unit vector."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -168,33 +191,41 @@ class SpeechEncoder(nn.Module):
             nn.Conv1d(C, C, 5, padding=2), nn.GroupNorm(4, C), nn.GELU(), nn.Dropout(0.1),
             nn.Conv1d(C, 2 * C, 5, stride=2, padding=2), nn.GroupNorm(4, 2 * C), nn.GELU(), nn.Dropout(0.1),
         )  # fmt: skip
-        self.score = nn.Linear(2 * C, 1)
-        self.output = nn.Linear(2 * C, config.embedding)
+        self.score = nn.Linear(2 * C, config.streams)
+        self.outputs = nn.ModuleList(nn.Linear(2 * C, config.embedding // config.streams) for _ in range(config.streams))
 
     def forward(self, mels: Float[Tensor, "B M T"]) -> Float[Tensor, "B D"]:
         """The embedding of each log-mel; T must be a multiple of STRIDE."""
         sounding = (mels.amax(dim=1) > SOUND).unflatten(1, (-1, STRIDE)).any(dim=2)  # (B, T / STRIDE)
         states = self.body((mels - MEAN) / DEVIATION).transpose(1, 2)  # (B, T / STRIDE, 2C)
-        pooled = attention_pool(states.float(), self.score(states).squeeze(2).float(), sounding)
-        return F.normalize(self.output(pooled).float(), dim=1)
+        scores = self.score(states).float().unbind(2)  # for each stream (B, T / STRIDE)
+        pooled = [attention_pool(states.float(), score, sounding) for score in scores]
+        return joined([output(part) for output, part in zip(self.outputs, pooled, strict=True)])
 
 
 class VideoEncoder(nn.Module):
-    """Convolutions over the picture, the frames as channels: a unit vector."""
+    """Convolutions over pictures, for each stream its own: a unit vector."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         C = config.video_channels
-        self.body = nn.Sequential(
-            nn.Conv2d(motion.FRAMES, C, 3, stride=2, padding=1), nn.GroupNorm(4, C), nn.GELU(),  # (B, C, 12, 12)
-            nn.Conv2d(C, 2 * C, 3, stride=2, padding=1), nn.GroupNorm(4, 2 * C), nn.GELU(),  # (B, 2C, 6, 6)
-            nn.Conv2d(2 * C, 4 * C, 3, stride=2, padding=1), nn.GroupNorm(4, 4 * C), nn.GELU(),  # (B, 4C, 3, 3)
-            nn.Flatten(), nn.Linear(36 * C, config.embedding),
+        seen = {1: [motion.FRAMES], 2: [1, 1]}[config.streams]  # channels of what each stream sees
+        self.bodies = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(frames, C, 3, stride=2, padding=1), nn.GroupNorm(4, C), nn.GELU(),  # (B, C, 12, 12)
+                nn.Conv2d(C, 2 * C, 3, stride=2, padding=1), nn.GroupNorm(4, 2 * C), nn.GELU(),  # (B, 2C, 6, 6)
+                nn.Conv2d(2 * C, 4 * C, 3, stride=2, padding=1), nn.GroupNorm(4, 4 * C), nn.GELU(),  # (B, 4C, 3, 3)
+                nn.Flatten(), nn.Linear(36 * C, config.embedding // config.streams),
+            )
+            for frames in seen
         )  # fmt: skip
 
     def forward(self, videos: Float[Tensor, "B T 1 H W"]) -> Float[Tensor, "B D"]:
         """The embedding of each video (ink in [0, 1])."""
-        return F.normalize(self.body(2 * videos.squeeze(2) - 1).float(), dim=1)
+        frames = 2 * videos.squeeze(2) - 1  # (B, T, H, W): time as channels
+        first, last = frames[:, :1], frames[:, -1:]
+        views = [frames] if len(self.bodies) == 1 else [first, last - first]  # no motion in the one, and all of it in the other
+        return joined([body(view) for body, view in zip(self.bodies, views, strict=True)])
 
 
 class Decoder(nn.Module):
@@ -202,15 +233,16 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        C, D, S = config.decoder_channels, config.embedding, config.style
+        C, S, P = config.decoder_channels, config.style, config.embedding // config.streams
+        self.streams = config.streams
         self.posterior = nn.Sequential(
             nn.Conv2d(1, C, 3, stride=2, padding=1), nn.GELU(),  # (B, C, 12, 12)
             nn.Conv2d(C, 2 * C, 3, stride=2, padding=1), nn.GELU(),  # (B, 2C, 6, 6)
             nn.Conv2d(2 * C, 2 * C, 3, stride=2, padding=1), nn.GELU(),  # (B, 2C, 3, 3)
             nn.Flatten(), nn.Linear(18 * C, 2 * S),
         )  # fmt: skip
-        self.motion = nn.Sequential(nn.Linear(D, 2 * C), nn.GELU(), nn.Linear(2 * C, 2))
-        self.input = nn.Linear(D + S, 36 * C)
+        self.motion = nn.Sequential(nn.Linear(P, 2 * C), nn.GELU(), nn.Linear(2 * C, 2))
+        self.input = nn.Linear(P + S, 36 * C)
         self.body = nn.Sequential(
             nn.Unflatten(1, (-1, 3, 3)), nn.GELU(),  # (B, 4C, 3, 3)
             nn.ConvTranspose2d(4 * C, 2 * C, 4, stride=2, padding=1), nn.GroupNorm(4, 2 * C), nn.GELU(),  # (B, 2C, 6, 6)
@@ -222,8 +254,10 @@ class Decoder(nn.Module):
     def decode(self, embeddings: Float[Tensor, "B D"], style: Float[Tensor, "B S"]) -> Float[Tensor, "B T 1 H W"]:
         """A video (ink in [0, 1]) of what the embedding means, in that style."""
         scaled = embeddings * embeddings.shape[1] ** 0.5  # entries of about unit size, like those of the style
-        pictures = self.body(self.input(torch.cat([scaled, style], dim=1)))  # (B, 1, H, W)
-        return animate(pictures.float(), self.motion(scaled).float(), motion.FRAMES)
+        parts = scaled.chunk(self.streams, dim=1)
+        what, way = parts[0], parts[-1]  # (B, P) each; of one stream both are all of it
+        pictures = self.body(self.input(torch.cat([what, style], dim=1)))  # (B, 1, H, W)
+        return animate(pictures.float(), self.motion(way).float(), motion.FRAMES)
 
     def forward(
         self, embeddings: Float[Tensor, "B D"], videos: Float[Tensor, "B T 1 H W"], noise: Float[Tensor, "B S"]
@@ -251,10 +285,29 @@ def contents(things: motion.Split | motion.Speech) -> Int[Tensor, " N"]:
     return things.digits * len(motion.PLACES) + things.places
 
 
+def alignment(
+    model: SpeechToVideo, first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], kinds: list[Int[Tensor, " B"]]
+) -> Float[Tensor, ""]:
+    """The loss of the first stage, the mean over the streams; `kinds` holds for each stream what the items say in it.
+
+    Without negatives it is the mean of 1 - cosine over the pairs.
+    """
+    config = model.config
+    losses = []
+    parts = (embeddings.float().chunk(config.streams, dim=1) for embeddings in (first, second))
+    for one, other, kind in zip(*parts, kinds, strict=True):
+        if config.negatives:
+            logits = contrastive_logits(one, other, model.logit_scale)
+            losses.append(contrastive_loss(logits, false_negatives(kind) & config.masked))
+        else:
+            losses.append(1 - F.cosine_similarity(one, other).mean())
+    return torch.stack(losses).mean()
+
+
 def align(model: SpeechToVideo, device: torch.device, generator: torch.Generator, *, progress: bool, precision: str) -> None:
     """The first stage, in place: the two encoders and the scale of the logits, by the contrastive loss."""
     config, data = model.config, motion.load("train")
-    mels, phrases = log_mel(data.speech.waveforms), contents(data)
+    mels, kinds = log_mel(data.speech.waveforms), [contents(data)] if config.streams == 1 else [data.digits, data.places]
     encoders = [*model.speech.parameters(), *model.video.parameters()]
     groups = [{"params": encoders, "weight_decay": 1e-2}, {"params": [model.logit_scale], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
@@ -264,9 +317,7 @@ def align(model: SpeechToVideo, device: torch.device, generator: torch.Generator
         spoken, seen = mels[data.utterances[batch]].to(device), data.videos[batch].to(device)
         with autocast(device, precision):
             first, second = model.speech(spoken), model.video(seen)
-        logits = contrastive_logits(first.float(), second.float(), model.logit_scale)
-        same = false_negatives(phrases[batch].to(device))
-        loss = contrastive_loss(logits, same & config.masked)
+        loss = alignment(model, first, second, [kind[batch].to(device) for kind in kinds])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -359,6 +410,7 @@ def _figures(model: SpeechToVideo, split: str, seed: int) -> dict[str, float]:
     real = motion.load(split)
     spoken, said, seen, shown = held_out(model)
     relevant, own_speech, own_videos = said[:, None] == shown, *(torch.isin(x, contents(real)) for x in (said, shown))
+    cosines = contrastive_logits(spoken[own_speech], seen, torch.tensor(0.0))  # of every utterance with every video
     made = convert(model, real.waveforms, seed=seed).cpu()
     style = torch.randn(len(real), model.config.style, generator=torch.Generator().manual_seed(seed))
     rebuilt = model.decoder.decode(seen[own_videos].to(model.logit_scale), style.to(model.logit_scale)).cpu()
@@ -371,6 +423,8 @@ def _figures(model: SpeechToVideo, split: str, seed: int) -> dict[str, float]:
         "retrieval_at_1": retrieval_at_k(spoken[own_speech], seen, relevant[own_speech]).item(),
         "retrieval_at_1_video_to_speech": retrieval_at_k(seen[own_videos], spoken, relevant.T[own_videos]).item(),
         "retrieval_chance": relevant[own_speech].double().mean().item(),
+        "cosine_matching": cosines[relevant[own_speech]].mean().item(),
+        "cosine_others": cosines[~relevant[own_speech]].mean().item(),
         "digit": worst_frame(made),
         "digit_from_video": worst_frame(rebuilt),
         "digit_chance": 1 / motion.DIGITS,
@@ -388,8 +442,10 @@ def evaluate(model: SpeechToVideo, *, seed: int = 0) -> dict[str, float]:
     """Figures of the two unseen voices and of unseen handwriting; those of phrases never heard in training end in `_compositional`.
 
     Retrieval looks for an utterance's videos among all 629 of `test` and `compositional`, and for a video's utterances among all 80:
-    a hit says the same digit and place. digit is that of the worst frame; `_from_video` is the decoder given the embeddings of
-    the real videos, to tell its own mistakes from those of speech. diversity is that of last frames within a phrase, over that of real ones.
+    a hit says the same digit and place. cosine_matching is the mean over all such hits, cosine_others that over the misses. digit is that
+    of the worst frame: for every frame the share of videos in which the judge reads it, then the least of the eight. `_from_video` is the
+    decoder given the embeddings of the real videos, to tell its own mistakes from those of speech. diversity is that of last frames within
+    a phrase, over that of real ones.
     """
     unseen = {f"{name}_compositional": value for name, value in _figures(model, "compositional", seed).items()}
     return _figures(model, "test", seed) | unseen
@@ -399,7 +455,12 @@ GATES = (
     Gate("retrieval_at_1", at_least=0.95, baseline="retrieval_chance"),
     Gate("digit", at_least=0.9, baseline="digit_chance", ceiling="digit_ceiling"),
     Gate("direction", at_least=0.95, baseline="direction_chance", ceiling="direction_ceiling"),
+    Gate("digit_compositional", at_least=0.8, baseline="digit_chance_compositional", ceiling="digit_ceiling_compositional"),
 )
+ABLATIONS = {
+    "no negatives": Ablation(Config(negatives=False), "retrieval_at_1", higher_by=0.5),
+    "one stream": Ablation(Config(streams=1), "digit_from_video_compositional", higher_by=0.2),
+}
 LEAKS = LENGTH | SEEN
 
 
