@@ -304,7 +304,9 @@ def train(
     rates = one_cycle(optimizer, config.learning_rate, steps)
     for batch in track(batches(len(data), B, steps, generator), total=steps, description="Image to video", show=progress):
         videos = data[batch].to(device)
-        uniforms = (torch.rand(B, generator=generator) * config.augmented).to(device)  # all 0 without augmentation: so is the level
+        uniforms = (torch.rand(B, generator=generator) * config.augmented).to(
+            device
+        )  # all 0 without augmentation: so is the level
         noise = torch.randn(B, 1, motion.SIZE, motion.SIZE, generator=generator).to(device)
         with autocast(device, precision):
             loss = model.augmented_loss(videos, uniforms, noise, schedule)
@@ -322,9 +324,7 @@ def spoil(model: Cascade, pictures: Float[Tensor, "N 1 24 24"], level: int, seed
 
 
 @torch.no_grad()
-def leap(
-    model: Cascade, noisy: Float[Tensor, "N 1 24 24"], captions: Sequence[str], level: int
-) -> Float[Tensor, "N 1 24 24"]:
+def leap(model: Cascade, noisy: Float[Tensor, "N 1 24 24"], captions: Sequence[str], level: int) -> Float[Tensor, "N 1 24 24"]:
     """Pictures in [-1, 1] that the first stage stopped at `level`, above 0, finished by a single step of it: what could be done instead."""
     tokens = motion.encode(captions).to(noisy.device)
     t = torch.full((len(noisy),), level, device=noisy.device)
