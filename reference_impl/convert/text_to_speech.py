@@ -274,7 +274,7 @@ class Config:
     dropout: float = 0.1
     search: bool = True
     predictor: bool = True
-    length_weight: float = 0.02
+    length_weight: float = 0.05
     steps: int = 800
     batch_size: int = 16
     learning_rate: float = 2e-3
@@ -447,14 +447,17 @@ def convert(
 
 
 def table_of_lengths(bank: motion.Speech, known: Bool[Tensor, " U"]) -> Float[Tensor, " U"]:
-    """For a sceptic: the frames of each utterance, if a phrase and a voice each add a number of their own to its length.
+    """For a sceptic: the whole frames of each utterance, if a phrase and a voice each add a number of their own to its length.
 
-    Both are the least squares over the utterances in `known`. No network and no letters: a phrase that nobody says there has no number.
+    The numbers are the least squares over the utterances in `known`. No network, no letters: a phrase that none of them says has none.
     """
     phrases = bank.digits * len(motion.PLACES) + bank.places
     design = torch.cat([F.one_hot(phrases), F.one_hot(bank.voices)], dim=1).double()  # (U, phrases + voices)
     frames = ((bank.lengths + HOP - 1) // HOP).double()[:, None]
-    return (design @ torch.linalg.lstsq(design[known], frames[known]).solution).squeeze(1)
+    added = torch.linalg.lstsq(
+        design[known], frames[known], driver="gelsd"
+    ).solution  # of least norm: columns depend on each other
+    return (design @ added).squeeze(1).round()
 
 
 def judged(spoken: Float[Tensor, "N S"], phrases: Sequence[str], suffix: str = "") -> dict[str, float]:

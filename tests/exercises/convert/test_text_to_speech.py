@@ -478,7 +478,9 @@ def test_whole_frames_at_any_speed(impl, draw):
     log_durations, mask = draw.normal(3, 7, scale=1.5), draw.uniform(3, 7) < 0.8
     speed = draw.choice([draw.number(0.3, 0.7), draw.number(1.4, 3)])
     for given in ({}, {"speed": speed}):
-        hint = "exp, divided by the speed, added up over the letters, and the ends rounded; at least 1 for a letter, 0 for padding"
+        hint = (
+            "exp, divided by the speed, added up over the letters, and the ends rounded; at least 1 for a letter, 0 for padding"
+        )
         expected = rounded(log_durations, mask, **given)
         assert_equal(impl.round_durations(log_durations, mask, **given), expected, what="the durations", hint=hint)
 
@@ -499,7 +501,9 @@ def test_letters_of_less_than_a_frame_borrow_from_those_behind(impl):
     frames = torch.tensor([[0.2, 0.2, 0.2, 6.4, 2.0], [0.2, 0.1, 0.1, 0.1, 0.2], [3.3, 0.1, 0.1, 2.2, 2.0]])
     expected = torch.tensor([[1, 1, 1, 4, 2], [1, 1, 1, 1, 1], [3, 1, 1, 1, 2]])
     result = impl.round_durations(frames.log(), torch.ones(3, 5, dtype=torch.bool))
-    hint = "a frame that a short letter gets beyond its share is missing from the next ones, so that the phrase ends where it should"
+    hint = (
+        "a frame that a short letter gets beyond its share is missing from the next ones, so that the phrase ends where it should"
+    )
     assert_equal(result, expected, what="the durations", hint=hint)
 
 
