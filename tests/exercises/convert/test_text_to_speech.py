@@ -1029,4 +1029,7 @@ EQUIVALENT = {
         ),
         "comparison: before > best -> before >= best": "a tie is between paths of the same score; either is a best one",
     },
+    "round_durations": {
+        "dim: (earliest + later).diff(dim=1, p… -> (earliest + later).diff(prepend=… f73f3c": "the second of two axes is the last one",
+    },
 }
