@@ -458,33 +458,70 @@ def test_right_durations_cost_nothing(impl, draw):
     assert_close(impl.duration_loss(log_durations, durations, mask), torch.tensor(0.0), hint="log d, not log(d + 1)")
 
 
+def rounded(log_durations, mask, speed=1.0):
+    """Letter by letter: each ends where the sum so far does, rounded, and a frame after the one before at least."""
+    rows = []
+    for values, letters in zip(log_durations.tolist(), mask.tolist(), strict=True):
+        exact, end, row = 0.0, 0, []
+        for value, letter in zip(values, letters, strict=True):
+            begin = end
+            if letter:
+                exact += math.exp(value) / speed
+                end = max(round(exact), begin + 1)
+            row.append(end - begin)
+        rows.append(row)
+    return torch.tensor(rows)
+
+
 @pytest.mark.stub("round_durations")
 def test_whole_frames_at_any_speed(impl, draw):
     log_durations, mask = draw.normal(3, 7, scale=1.5), draw.uniform(3, 7) < 0.8
     speed = draw.choice([draw.number(0.3, 0.7), draw.number(1.4, 3)])
     for given in ({}, {"speed": speed}):
-        frames = torch.exp(log_durations) / given.get("speed", 1.0)
-        expected = torch.tensor([[max(1, round(value)) for value in row] for row in frames.tolist()]) * mask
-        hint = "exp, divided by the speed, rounded to the nearest; at least 1 for a letter, 0 for padding"
+        hint = (
+            "exp, divided by the speed, added up over the letters, and the ends rounded; at least 1 for a letter, 0 for padding"
+        )
+        expected = rounded(log_durations, mask, **given)
         assert_equal(impl.round_durations(log_durations, mask, **given), expected, what="the durations", hint=hint)
+
+
+@pytest.mark.stub("round_durations")
+def test_a_phrase_is_as_long_as_its_letters_together(impl, draw):
+    B, L = draw.batch(), draw.size(3, 20)
+    frames = draw.uniform(B, L, low=1.1, high=6.0)
+    result = impl.round_durations(frames.log(), torch.ones(B, L, dtype=torch.bool))
+    hint = "letters of 4.4 frames, each rounded to 4, are too short by a tenth: round where they end"
+    assert_equal(result.sum(1), frames.sum(1).round().long(), what="the length of each phrase", hint=hint)
+    off = (result.cumsum(1) - frames.cumsum(1)).abs().max().item()
+    assert_true(off <= 0.5 + 1e-9, f"a letter ends {off:.2f} frames from where it should", hint=hint)
+
+
+@pytest.mark.stub("round_durations")
+def test_letters_of_less_than_a_frame_borrow_from_those_behind(impl):
+    frames = torch.tensor([[0.2, 0.2, 0.2, 6.4, 2.0], [0.2, 0.1, 0.1, 0.1, 0.2], [3.3, 0.1, 0.1, 2.2, 2.0]])
+    expected = torch.tensor([[1, 1, 1, 4, 2], [1, 1, 1, 1, 1], [3, 1, 1, 1, 2]])
+    result = impl.round_durations(frames.log(), torch.ones(3, 5, dtype=torch.bool))
+    hint = (
+        "a frame that a short letter gets beyond its share is missing from the next ones, so that the phrase ends where it should"
+    )
+    assert_equal(result, expected, what="the durations", hint=hint)
 
 
 @pytest.mark.stub("round_durations")
 def test_rounding_comes_last(impl, draw):
     log_durations, speed = draw.uniform(2, 20, low=0.5, high=2.2), draw.number(0.3, 0.6)
-    expected = torch.tensor([[round(value / speed) for value in row] for row in log_durations.exp().tolist()])
-    result = impl.round_durations(log_durations, torch.ones(2, 20, dtype=torch.bool), speed)
-    assert_equal(
-        result, expected, what="the durations", hint="divide by the speed first: rounding twice makes half a frame of error two"
-    )
+    every = torch.ones(2, 20, dtype=torch.bool)
+    hint = "divide by the speed first: rounding twice makes half a frame of error two"
+    result = impl.round_durations(log_durations, every, speed)
+    assert_equal(result, rounded(log_durations, every, speed), what="the durations", hint=hint)
 
 
 @pytest.mark.stub("round_durations")
 def test_whatever_stands_on_padding_does_not_count(impl):
     log_durations = torch.tensor([[1.0, 1e4, -1e4, math.nan, math.inf], [5.0, -math.inf, 0.0, 1e4, 8.0]])
     mask = torch.tensor([[True, False, True, False, False], [True, True, True, False, True]])
-    expected = torch.tensor([[3, 0, 1, 0, 0], [148, 1, 1, 0, 2981]])
     hint = "what the network says of padding is no matter, be it ∞ or NaN, and ∞ · 0 is no 0: choose by the mask"
+    expected = torch.tensor([[3, 0, 1, 0, 0], [148, 1, 1, 0, 2980]])
     assert_equal(impl.round_durations(log_durations, mask, 1), expected, what="the durations", hint=hint)
     assert_equal(
         impl.round_durations(log_durations, ~mask & mask), 0 * expected, what="the durations of padding alone", hint=hint
@@ -692,6 +729,53 @@ def stretched_regulator(states, durations, frames):
     return F.interpolate(states.transpose(1, 2), size=frames).transpose(1, 2)
 
 
+def ends_of(log_durations, mask, speed):
+    """Where each letter ends, not rounded. Raises ValueError unless the speed is positive."""
+    if not speed > 0:
+        raise ValueError(f"speed must be positive, got {speed}")
+    return torch.where(mask, log_durations.exp() / speed, 0.0).cumsum(1)
+
+
+def rounded_alone(log_durations, mask, speed=1.0):
+    frames = ends_of(log_durations, mask, speed).diff(dim=1, prepend=torch.zeros_like(log_durations[:, :1]))
+    return torch.where(mask, frames.round().clamp(min=1), 0).long()
+
+
+def widened_afterwards(log_durations, mask, speed=1.0):
+    """The ends rounded, and a frame for each letter that got none, which nobody gives back."""
+    ends = ends_of(log_durations, mask, speed).round().long()
+    return torch.where(mask, ends.diff(dim=1, prepend=torch.zeros_like(ends[:, :1])).clamp(min=1), 0)
+
+
+def the_rest_to_the_last(log_durations, mask, speed=1.0):
+    """Each letter rounded by itself, and the last one makes the sum right."""
+    alone, ends = rounded_alone(log_durations, mask, speed), ends_of(log_durations, mask, speed)
+    last = mask & (mask.flip(1).cumsum(1).flip(1) == 1)
+    return torch.where(last, (alone + ends.round().long()[:, -1:] - alone.sum(1, keepdim=True)).clamp(min=1), alone)
+
+
+def carried(log_durations, mask, speed=1.0):
+    """Column by column; what rounding has left over is carried on."""
+    if not speed > 0:
+        raise ValueError(f"speed must be positive, got {speed}")
+    columns, over = [], torch.zeros_like(log_durations[:, 0])
+    for value, letter in zip(log_durations.unbind(1), mask.unbind(1), strict=True):
+        wanted = over + value.exp() / speed
+        said = wanted.round().clamp(min=1)
+        columns.append(torch.where(letter, said, 0.0))
+        over = torch.where(letter, wanted - said, over)
+    return torch.stack(columns, dim=1).long()
+
+
+def latest_of_all(log_durations, mask, speed=1.0):
+    """An end is the latest of what each letter before asks for: its own end, and a frame for each letter since."""
+    ends, count = ends_of(log_durations, mask, speed).round().long(), mask.long().cumsum(1)
+    asked = (ends - count)[:, None, :] + count[:, :, None]  # (B, L, L), by the letter in the last axis
+    before = torch.ones(asked.shape[1:], dtype=torch.bool, device=asked.device).tril()
+    latest = torch.maximum(asked.masked_fill(~before, 0).amax(2), count)
+    return latest - torch.nn.functional.pad(latest, (1, 0))[:, :-1]
+
+
 FAKES = {
     "mel_filterbank": {
         "corners even in hertz": Edit("700 * (10 ** (mels / 2595) - 1)", "torch.linspace(low, high or rate / 2, bands + 2)"),
@@ -831,21 +915,27 @@ FAKES = {
         ),
     },
     "round_durations": {
+        "each letter by itself": rounded_alone,
+        "the rest to the last letter": the_rest_to_the_last,
+        "frames that are not given back": widened_afterwards,
         "rounded down": Edit(".round()", ".floor()"),
         "rounded up": Edit(".round()", ".ceil()"),
-        "letters of no frame": Edit(".clamp(min=1)", ""),
-        "padding speaks": Edit("torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0)", "(log_durations.exp() / speed).round().clamp(min=1)"),
+        "letters of no frame": Edit(".cummax(1).values.clamp(min=0)", ""),
+        "the first letter of no frame": Edit(".clamp(min=0)", ""),
+        "only the letter before asked": Edit(".cummax(1).values", ""),
+        "ends over the batch": Edit("frames.cumsum(1)", "frames.cumsum(0)"),
+        "padding gets its frame": Edit("mask.cumsum(1)", "torch.ones_like(mask).cumsum(1)"),
+        "padding speaks": Edit("torch.where(mask, log_durations.exp() / speed, 0.0)", "log_durations.exp() / speed"),
         "slower for faster": Edit("/ speed", "* speed"),
         "speed ignored": Edit("/ speed", ""),
         "speed within the logarithm": Edit("log_durations.exp() / speed", "(log_durations / speed).exp()"),
-        "rounded before the speed": Edit("(log_durations.exp() / speed).round()", "(log_durations.exp().round() / speed).round()"),
-        "fractions": Edit(".long()", ""),
+        "rounded before the speed": Edit("log_durations.exp() / speed", "log_durations.exp().round() / speed"),
+        "the speed after the ends are rounded": Edit(".round()", ".mul(speed).round().div(speed).round()"),
+        "fractions": Edit(".round().long()", ""),
         "a speed of 0 accepted": Edit("not speed > 0", "speed < 0"),
         "NaN accepted": Edit("not speed > 0", "speed <= 0"),
-        "padding multiplied away": Edit(
-            "torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0)", "((log_durations.exp() / speed).round().clamp(min=1) * mask)"
-        ),
-        "no longer than the course's clips": Edit(".clamp(min=1)", ".clamp(1, 64)"),
+        "padding multiplied away": Edit("torch.where(mask, log_durations.exp() / speed, 0.0)", "log_durations.exp() / speed * mask"),
+        "no longer than the course's clips": Edit(".clamp(min=0)", ".clamp(0, 64)"),
         "a speed below a half refused": Edit("not speed > 0", "not speed > 0.01"),
         "log(d + 1) undone": Edit("log_durations.exp()", "log_durations.expm1()"),
     },
@@ -907,12 +997,11 @@ VARIANTS = {
         ),
     },
     "round_durations": {
-        "a product": Edit("torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0).long()",
-                          "(log_durations.exp() / speed).round().clamp(min=1).long() * mask"),
+        "carried on": carried,
+        "the latest of all": latest_of_all,
         "within the exponent": Edit("log_durations.exp() / speed", "torch.exp(log_durations - math.log(speed))"),
-        "a half added": Edit("(log_durations.exp() / speed).round()", "(log_durations.exp() / speed + 0.5).floor()"),
-        "by masked_fill": Edit("torch.where(mask, (log_durations.exp() / speed).round().clamp(min=1), 0).long()",
-                               "(log_durations.exp() / speed).round().clamp(min=1).masked_fill(~mask, 0).to(torch.int64)"),
+        "a half added": Edit("frames.cumsum(1).round()", "(frames.cumsum(1) + 0.5).floor()"),
+        "by masked_fill": Edit("torch.where(mask, log_durations.exp() / speed, 0.0)", "(log_durations.exp() / speed).masked_fill(~mask, 0)"),
     },
 }  # fmt: skip
 
@@ -939,5 +1028,8 @@ EQUIVALENT = {
             "every path has the first frame at the first symbol: its score is added to all of them alike",
         ),
         "comparison: before > best -> before >= best": "a tie is between paths of the same score; either is a best one",
+    },
+    "round_durations": {
+        "dim: (earliest + later).diff(dim=1, p… -> (earliest + later).diff(prepend=… f73f3c": "the second of two axes is the last one",
     },
 }
