@@ -332,9 +332,7 @@ def evaluate(model: FlowNet, *, seed: int = 0) -> dict[str, float]:
 
 GATES = (
     Gate("psnr", at_least=35.0, above="psnr_retrieval", baseline="psnr_true_motion"),
-    Gate(
-        "psnr_compositional", at_least=35.0, above="psnr_retrieval_compositional", baseline="psnr_true_motion_compositional"
-    ),
+    Gate("psnr_compositional", at_least=35.0, above="psnr_retrieval_compositional", baseline="psnr_true_motion_compositional"),
     Gate("digit", at_least=0.95, baseline="digit_copy", ceiling="digit_ceiling"),
     Gate("direction", at_least=0.98, baseline="direction_copy", ceiling="direction_ceiling"),
 )
