@@ -19,7 +19,8 @@ the network is confident; elsewhere it paints a residual $r_k$. No flow is ever 
 frames. Where nothing is drawn any flow explains them, so its total variation is kept small.
 
 **Asked in interviews.** Why backward and not forward warping? What is `align_corners`, and what does it cost to get it wrong? Why
-compose flows rather than warp seven times? Where does a flow tell nothing, and how does one know?
+compose flows rather than warp seven times? Where does a flow tell nothing, and how does one know? How do you show that it is the warping,
+and not the network, that does the work?
 
 **Sources.** Holynski et al., *Animating Pictures with Eulerian Motion Fields* (2021); Jaderberg et al., *Spatial Transformer
 Networks* (2015), eq. 5; Sundaram et al., *Dense Point Trajectories by GPU-Accelerated Large Displacement Optical Flow* (2010), eq. 5;
@@ -39,6 +40,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from reference_impl.data import digits_in_motion
+from reference_impl.experiments import Ablation
 from reference_impl.judges import direction_judge, motion_digit_judge
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
@@ -141,9 +143,11 @@ def psnr(predicted: Float[Tensor, "B *rest"], target: Float[Tensor, "B *rest"]) 
 
 @dataclass(frozen=True)
 class Config:
-    """channels is a width; smoothness weighs the total variation of the motion; the rest drives `train`."""
+    """channels is a width; warping: whether pixels are fetched from the image, or, for an ablation, all frames painted outright;
+    smoothness weighs the total variation of the motion; the rest drives `train`."""
 
     channels: int = 16
+    warping: bool = True
     steps: int = 300
     batch_size: int = 32
     learning_rate: float = 4e-3
@@ -182,20 +186,53 @@ class FlowNet(nn.Module):
         for block in self.up:
             hidden = F.interpolate(hidden, scale_factor=2.0)
             hidden = block(torch.cat([hidden, skips.pop()], dim=1))
-        motion, confidence, residual = self.output(hidden).float().split([2, self.frames, self.frames], dim=1)
+        made = self.output(hidden).to(images.dtype)  # under autocast, coordinates stay as precise as the image
+        motion, confidence, residual = made.split([2, self.frames, self.frames], dim=1)
         return motion, torch.sigmoid(confidence + 3).unsqueeze(2), residual.unsqueeze(2)
 
     def forward(
         self, images: Float[Tensor, "B 1 H W"]
     ) -> tuple[Float[Tensor, "B T 1 H W"], Float[Tensor, "B 2 H W"], Float[Tensor, "B T 1 H W"]]:
-        """The frames before the image, the motion field, and the masks."""
+        """The frames before the image, the motion field, and the masks; without warping the last two are zeros."""
         motion, confidence, residuals = self.predict(images)
+        if not self.config.warping:
+            return residuals, torch.zeros_like(motion), torch.zeros_like(confidence)
         flows = integrate(motion, self.frames).flip(1)  # the first frame is the furthest from the image
         with torch.no_grad():
             reverses = integrate(-motion, self.frames).flip(1)
             visible = occlusion_mask(flows.flatten(0, 1), reverses.flatten(0, 1)).unflatten(0, (-1, self.frames))
         masks = visible * confidence
         return synthesise(images, flows, masks, residuals), motion, masks
+
+
+def make_optimizer(model: nn.Module, learning_rate: float, *, adaptive: bool = True) -> torch.optim.Optimizer:
+    """AdamW for training; if not `adaptive`, plain gradient descent, whose step shows the gradient as it is: the tests look at it."""
+    if adaptive:
+        return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4)
+    return torch.optim.SGD(model.parameters(), lr=learning_rate)
+
+
+def train_step(
+    model: FlowNet,
+    optimizer: torch.optim.Optimizer,
+    videos: Float[Tensor, "B 8 1 H W"],
+    weight: float = 3e-3,
+    precision: str = "float32",
+) -> Float[Tensor, ""]:
+    """One update of the model, in place. It is given the last frame of each video; its frames are held against the other seven.
+
+    The loss: the mean squared error of these seven (the given frame is right for free and does not count), plus `weight` times the
+    `smoothness` of the motion, averaged over the batch. No flow is ever shown. Gradients of an earlier step count for nothing, and the
+    model stays in the mode it is in. The forward pass runs under `autocast(videos.device, precision)`.
+    Returns the loss before the update, detached.
+    """
+    with autocast(videos.device, precision):
+        frames, motion, _ = model(videos[:, -1])
+    loss = F.mse_loss(frames, videos[:, :-1]) + weight * smoothness(motion).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()  # .item() would wait for the GPU
 
 
 def train(
@@ -214,17 +251,11 @@ def train(
     device, generator = resolve_device(device), seed_everything(seed)
     videos = digits_in_motion.load("train").videos
     model = maybe_compile(FlowNet(config).to(device).train(), compile)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+    optimizer = make_optimizer(model, config.learning_rate)
     schedule = one_cycle(optimizer, config.learning_rate, config.steps)
     steps = batches(len(videos), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Image to video", show=progress):
-        target = videos[batch].to(device)
-        with autocast(device, precision):
-            frames, motion, _ = model(target[:, -1])
-        loss = F.mse_loss(frames, target[:, :-1]) + config.smoothness * smoothness(motion).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        train_step(model, optimizer, videos[batch].to(device), config.smoothness, precision)
         schedule.step()
     return model.eval()
 
@@ -246,6 +277,13 @@ def true_motion(places: Int[Tensor, " B"]) -> Float[Tensor, "B 2 1 1"]:
     return down_right.flip(1)[:, :, None, None] * digits_in_motion.REACH / (digits_in_motion.FRAMES - 1)
 
 
+def nearest_videos(images: Float[Tensor, "B 1 24 24"]) -> Float[Tensor, "B 8 1 24 24"]:
+    """What a sceptic would do without a network: for each image the video of the training item whose last frame is nearest to it."""
+    known = digits_in_motion.load("train")
+    distances = torch.cdist(images.flatten(1), known.images.flatten(1))  # (B, N)
+    return known.videos[distances.argmin(dim=1)]
+
+
 @torch.no_grad()
 def _figures(model: FlowNet, split: str) -> dict[str, float]:
     real = digits_in_motion.load(split)
@@ -255,7 +293,7 @@ def _figures(model: FlowNet, split: str) -> dict[str, float]:
     truth = true_motion(real.places)
     flows = integrate(truth.expand(-1, -1, *images.shape[-2:]), digits_in_motion.FRAMES - 1).flip(1)
     blank = torch.zeros_like(videos[:, :-1])
-    oracle = synthesise(images, flows, torch.ones_like(blank), blank)
+    moved = synthesise(images, flows, torch.ones_like(blank), blank)
     inked = images > 0.3
     digit, direction = motion_digit_judge(), direction_judge()
 
@@ -265,7 +303,8 @@ def _figures(model: FlowNet, split: str) -> dict[str, float]:
     return {
         "psnr": psnr(made[:, :-1], videos[:, :-1]).mean().item(),
         "psnr_copy": psnr(copies[:, :-1], videos[:, :-1]).mean().item(),
-        "psnr_true_motion": psnr(oracle, videos[:, :-1]).mean().item(),
+        "psnr_retrieval": psnr(nearest_videos(images)[:, :-1], videos[:, :-1]).mean().item(),
+        "psnr_true_motion": psnr(moved, videos[:, :-1]).mean().item(),
         "psnr_all_frames": psnr(made, videos).mean().item(),
         "psnr_all_frames_copy": psnr(copies, videos).mean().item(),
         "digit": worst_frame(made),
@@ -282,20 +321,22 @@ def _figures(model: FlowNet, split: str) -> dict[str, float]:
 def evaluate(model: FlowNet, *, seed: int = 0) -> dict[str, float]:
     """Figures of the `test` split, and the same of the pairs never seen in training, under keys that end in `_compositional`.
 
-    psnr is that of the seven frames the network makes; psnr_all_frames counts the given one too, which is free. `_copy` is the
-    image repeated, `_true_motion` the image warped by the motion of the data: bilinear sampling blurs, so it is finite, and a
-    residual could beat it. digit is that of the worst frame; motion_error is in pixels a frame, where the image has ink.
-    Nothing is drawn at random, so `seed` changes nothing.
+    psnr is that of the seven frames the network makes; psnr_all_frames counts the given one too, which is free. The baselines: `_copy`
+    is the image repeated, `_retrieval` the training video that `nearest_videos` finds, and `_true_motion` the image warped by the motion
+    of the data, which is no ceiling: bilinear sampling blurs, and a residual could beat it. digit is that of the worst frame;
+    motion_error is in pixels a frame, where the image has ink. Nothing is drawn at random, so `seed` changes nothing.
     """
     unseen = {f"{name}_compositional": value for name, value in _figures(model, "compositional").items()}
     return _figures(model, "test") | unseen
 
 
 GATES = (
-    Gate("psnr", at_least=35.0, baseline="psnr_copy", ceiling="psnr_true_motion"),
+    Gate("psnr", at_least=35.0, above="psnr_retrieval", baseline="psnr_true_motion"),
+    Gate("psnr_compositional", at_least=35.0, above="psnr_retrieval_compositional", baseline="psnr_true_motion_compositional"),
     Gate("digit", at_least=0.95, baseline="digit_copy", ceiling="digit_ceiling"),
     Gate("direction", at_least=0.98, baseline="direction_copy", ceiling="direction_ceiling"),
 )
+ABLATIONS = {"painting in place of warping": Ablation(Config(warping=False), "psnr", higher_by=4.0)}
 LEAKS = SEEN
 
 

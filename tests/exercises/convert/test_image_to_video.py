@@ -1,5 +1,5 @@
 """What a right answer to convert/image_to_video must do. Truths: SciPy's map_coordinates, loops over pixels, shifted pictures,
-`F.affine_grid`, and a bilinear interpolation of four gathers for the gradients.
+`F.affine_grid`, and a bilinear interpolation of four gathers for the gradients; for the step, loss and updates written out.
 
 Pictures are at least 2×2, so that a warp with `align_corners=True` and its own normalisation, which is right too, is accepted.
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 
-from course.testing import Edit, assert_close, assert_finite, assert_true
+from course.testing import Draw, Edit, assert_close, assert_finite, assert_true
 
 SCIPY = {"zeros": "grid-constant", "border": "nearest"}
 
@@ -539,6 +539,119 @@ def test_equal_pictures_have_no_noise(impl, draw):
     assert_close(impl.psnr(target, target), torch.full((B,), torch.inf), hint=hint, hint_for="values NaN")
 
 
+# --- training ----------------------------------------------------------------------------------------------------------
+
+
+class Learner:
+    """A small network on the implementation's side, and the truth beside it: the same weights, moved by steps written out."""
+
+    def __init__(self, impl, draw, mode="train", dtype="double"):
+        self.impl, self.draw, self.dtype = impl, draw, {"double": torch.float64, "float": torch.float32}[dtype]
+        self.size = draw.choice(((8, 8), (8, 16), (16, 8)))
+        self.model = impl.FlowNet(impl.Config(channels=4))
+        getattr(self.model, dtype)()
+        self.load(draw.like(self.model.fresh_state()))
+        getattr(self.model, mode)()
+        self.twin = self.model.reference
+
+    def load(self, weights):
+        self.weights = {name: value.clone() for name, value in weights.items()}
+        self.model.load_state_dict(weights)
+
+    def videos(self, B):
+        return self.draw.uniform(B, 8, 1, *self.size, dtype=self.dtype)
+
+    def descent(self, rate, part=None):
+        """An optimizer that follows the gradient as it is, of the whole network or of a part of it."""
+        return self.impl.make_optimizer(self.model.get_submodule(part) if part else self.model, rate, adaptive=False)
+
+    def slopes(self, videos, weight):
+        """The loss at the weights of the truth, and the slope of each weight."""
+        with torch.enable_grad():
+            leaves = {name: value.clone().requires_grad_() for name, value in self.weights.items()}
+            frames, motion, _ = torch.func.functional_call(self.twin, leaves, (videos[:, 7],))
+            errors = [(frames[:, t] - videos[:, t]).square().mean() for t in range(7)]
+            loss = sum(errors) / 7 + weight * looped_slices(motion).sum() / len(videos)
+            found = torch.autograd.grad(loss, list(leaves.values()))
+        return loss.detach(), dict(zip(leaves, found, strict=True))
+
+    def descend(self, videos, weight, rate, part=""):
+        """One step of the truth, and the loss before it."""
+        loss, slopes = self.slopes(videos, weight)
+        for name, slope in slopes.items():
+            if name.startswith(part):
+                self.weights[name] = self.weights[name] - rate * slope
+        return loss
+
+    def compare(self, hint, tolerance=1e-7):
+        actual = self.model.state_dict()
+        for name, expected in self.weights.items():
+            assert_close(actual[name], expected, tolerance=tolerance, what=f"{name} after the step", hint=hint)
+
+
+@pytest.mark.stub("train_step")
+def test_step_goes_down_the_slope_of_the_loss(impl, draw):
+    net, weight, rate = Learner(impl, draw), draw.number(5, 50), draw.number(0.01, 0.1)
+    videos = net.videos(draw.batch(high=4))
+    loss = impl.train_step(net.model, net.descent(rate), videos, weight)
+    expected = net.descend(videos, weight, rate)
+    hint = (
+        "the model gets the last frame, and its frames are held against the other seven: their mean squared error, plus `weight` "
+        "times the mean of `smoothness(motion)` over the batch"
+    )
+    assert_close(loss, expected, what="the loss", hint=hint + "; return it as it was before the update")
+    net.compare(hint + "; one step of the optimizer, in the mode that the model is in")
+
+
+@pytest.mark.stub("train_step")
+def test_gradients_that_were_there_before_count_for_nothing(impl, draw):
+    """Gradients that were there before count for nothing: a first step, on a part of the network, leaves some in the rest."""
+    net, weight, rate = Learner(impl, draw), draw.number(0.2, 2), draw.number(0.1, 0.3)
+    videos = net.videos(draw.integer(1, 3))
+    loss = impl.train_step(net.model, net.descent(rate, "output"), videos)
+    assert_close(loss, net.descend(videos, 3e-3, rate, "output"), what="the loss", hint="`weight` is 3e-3 by default")
+    net.model.eval()
+    videos = net.videos(draw.integer(1, 3))
+    loss = impl.train_step(net.model, net.descent(rate), videos, weight)
+    expected = net.descend(videos, weight, rate)
+    hint = "backward adds to the gradients that are there: clear them before it, not after the step"
+    assert_close(
+        loss, expected, tolerance=1e-7, what="the loss of a second step", hint="move what the optimizer moves, and no more"
+    )
+    net.compare(hint)
+
+
+@pytest.mark.stub("train_step")
+def test_update_is_left_to_the_optimizer(impl):
+    """The update is left to the optimizer that is given, AdamW for one."""
+    net = Learner(impl, Draw(1))  # asked once: the network is what takes time here
+    videos = net.videos(2)
+    impl.train_step(net.model, impl.make_optimizer(net.model, 0.1), videos, 0.5)
+    for name, slope in net.slopes(videos, 0.5)[1].items():  # at its first step, AdamW decays, then goes nearly by the sign
+        net.weights[name] = net.weights[name] * (1 - 1e-5) - 0.1 * slope / (slope.abs() + 1e-8)
+    net.compare("`optimizer.step()` once, and nothing moved by hand", tolerance=1e-5)
+
+
+@pytest.mark.stub("train_step")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_forward_pass_is_in_the_precision_asked_for(impl, precision):
+    net = Learner(impl, Draw(2), dtype="float")  # asked once, as above
+    weights = {name: value.clone() for name, value in net.weights.items()}
+    weights["output.weight"] /= 50  # nearly even motion: no rounding decides which pixel is trusted
+    weights["output.bias"][:2] = 0.3
+    net.load(weights)
+    videos = net.videos(2)
+    impl.train_step(net.model, net.descent(1.0), videos, 0.5, precision)
+    _, slopes = net.slopes(videos, 0.5)
+    moved, steepest = net.model.state_dict(), max(float(slope.abs().max()) for slope in slopes.values())
+    off = max(float((moved[name] - net.weights[name] + slope).abs().max()) for name, slope in slopes.items()) / steepest
+    hint = "run the model, and nothing else, under `autocast(videos.device, precision)`"
+    assert_true(off < 1, f"the step in {precision} is far off", hint=hint, detail=f"by {off:.2g} of the steepest slope")
+    rounded = off > 1e-3
+    asked = f"the network did {'' if rounded else 'not '}compute in bfloat16, asked for was {precision}"
+    assert_true(rounded == (precision == "bfloat16"), asked, hint=hint, detail=f"by {off:.2g} of the steepest slope")
+
+
 # --- wrong and right ---------------------------------------------------------------------------------------------------
 
 
@@ -738,7 +851,98 @@ FAKES = {
             -10 * torch.log10((predicted - target).square()).flatten(1).mean(1)
         ),
     },
+    "train_step": {
+        "nothing moves": Edit("    optimizer.step()\n", ""),
+        "gradients never cleared": Edit("    optimizer.zero_grad()\n", ""),
+        "gradients cleared after backward": Edit(
+            "    optimizer.zero_grad()\n    loss.backward()\n", "    loss.backward()\n    optimizer.zero_grad()\n"
+        ),
+        "gradients cleared after the step": Edit(
+            "    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n",
+            "    loss.backward()\n    optimizer.step()\n    optimizer.zero_grad()\n",
+        ),
+        "two steps": Edit("    optimizer.step()\n", "    optimizer.step()\n    optimizer.step()\n"),
+        "plain descent, whatever the optimizer": Edit(
+            "    optimizer.step()\n",
+            "    for parameter in model.parameters():\n"
+            "        parameter.data -= optimizer.param_groups[0]['lr'] * parameter.grad\n",
+        ),
+        "the given frame counts too": lambda *args, **kwargs: trained_by(loss_of_all_eight)(*args, **kwargs),
+        "the first frame is the image": Edit("model(videos[:, -1])", "model(videos[:, 0])"),
+        "the frames after the first": Edit("F.mse_loss(frames, videos[:, :-1])", "F.mse_loss(frames, videos[:, 1:])"),
+        "the first frame only": Edit("F.mse_loss(frames, videos[:, :-1])", "F.mse_loss(frames[:, 0], videos[:, 0])"),
+        "absolute errors": Edit("F.mse_loss", "F.l1_loss"),
+        "a sum over a frame, a mean over the rest": Edit(
+            "F.mse_loss(frames, videos[:, :-1])", "(frames - videos[:, :-1]).square().sum((2, 3, 4)).mean()"
+        ),
+        "frames cut to the ink there is": Edit("F.mse_loss(frames,", "F.mse_loss(frames.clamp(0, 1),"),
+        "minus PSNR": Edit("F.mse_loss(frames, videos[:, :-1])", "-psnr(frames, videos[:, :-1]).mean()"),
+        "no smoothness": Edit(" + weight * smoothness(motion).mean()", ""),
+        "smoothness not weighed": Edit("weight * smoothness", "smoothness"),
+        "always the default weight": Edit("weight * smoothness", "3e-3 * smoothness"),
+        "smoothness summed over the batch": Edit("smoothness(motion).mean()", "smoothness(motion).sum()"),
+        "smoothness of the first item": Edit("smoothness(motion).mean()", "smoothness(motion)[0]"),
+        "smoothness detached": Edit("smoothness(motion)", "smoothness(motion.detach())"),
+        "smoothness of the frames": Edit("smoothness(motion)", "smoothness(frames.flatten(1, 2))"),
+        "frames detached": Edit("F.mse_loss(frames,", "F.mse_loss(frames.detach(),"),
+        "gradients clipped": Edit(
+            "    optimizer.step()\n", "    nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n    optimizer.step()\n"
+        ),
+        "twice the slope": Edit("loss.backward()", "(2 * loss).backward()"),
+        "the loss after the update": Edit(
+            "    return loss.detach()",
+            "    frames, motion, _ = model(videos[:, -1])\n"
+            "    loss = F.mse_loss(frames, videos[:, :-1]) + weight * smoothness(motion).mean()\n"
+            "    return loss.detach()",
+        ),
+        "the error alone returned": Edit("return loss.detach()", "return F.mse_loss(frames, videos[:, :-1]).detach()"),
+        "put into training mode": Edit("    with autocast", "    model.train()\n    with autocast"),
+        "put into evaluation mode": Edit("    return loss", "    model.eval()\n    return loss"),
+        "always in float32": Edit("precision)", '"float32")'),
+        "always in bfloat16": Edit("precision)", '"bfloat16")'),
+    },
 }
+
+
+def trained_by(error):
+    """A step of which `error(model, videos, weight)` is the loss."""
+
+    def step(model, optimizer, videos, weight=3e-3, precision="float32"):
+        optimizer.zero_grad()
+        with torch.autocast(videos.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = error(model, videos, weight)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def loss_of_all_eight(model, videos, weight):
+    """The given frame counts too, and is right for free."""
+    frames, motion, _ = model(videos[:, -1])
+    return F.mse_loss(torch.cat([frames, videos[:, -1:]], dim=1), videos) + weight * looped_slices(motion).mean()
+
+
+def loss_frame_by_frame(model, videos, weight):
+    images = videos[:, 7]
+    frames, motion, _ = model(images)
+    total = 0
+    for made, true in zip(frames.unbind(1), videos.unbind(1), strict=False):
+        total = total + (made - true).pow(2).mean() / 7
+    return total + weight * sum(looped_slices(item[None])[0] for item in motion) / len(motion)
+
+
+def step_by_gradients(model, optimizer, videos, weight=3e-3, precision="float32"):
+    """The gradients are asked for, and put where the optimizer looks for them."""
+    with torch.autocast(videos.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        frames, motion, _ = model(videos[:, -1])
+    loss = (frames - videos[:, :-1]).square().mean() + weight * looped_slices(motion).mean()
+    weights = list(model.parameters())
+    for parameter, slope in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        parameter.grad = slope
+    optimizer.step()
+    return loss.detach()
 
 
 def looped_slices(flow):
@@ -867,6 +1071,15 @@ VARIANTS = {
             -10 / math.log(10) * torch.log(((predicted - target) ** 2).mean(tuple(range(1, target.ndim))))
         ),
     },
+    "train_step": {
+        "frame by frame": trained_by(loss_frame_by_frame),
+        "gradients by hand": step_by_gradients,
+        "two backward passes": Edit(
+            "    loss.backward()\n",
+            "    F.mse_loss(frames, videos[:, :-1]).backward(retain_graph=True)\n"
+            "    (weight * smoothness(motion).mean()).backward()\n",
+        ),
+    },
 }  # fmt: skip
 
 # A grid and a mask have no gradient; a figure is read, never differentiated.
@@ -903,5 +1116,10 @@ EQUIVALENT = {
     },
     "psnr": {
         "operands: predicted - target -> target - predicted": "the difference is squared",
+    },
+    "train_step": {
+        "detach: loss.detach() -> loss": (
+            "detaching a returned loss saves memory and changes no value; what crosses the wire is detached in any case"
+        ),
     },
 }
