@@ -12,8 +12,8 @@ $$\tilde x_s = \sqrt{\bar\alpha_s}\, x + \sqrt{1 - \bar\alpha_s}\; \varepsilon, 
 and the network is told s; the video it has to make stays clean. So it learns how far to trust its input: noise of level s drowns whatever is finer than
 that, the strokes as well as the small errors of a drawn picture, which then can't mislead it. At s = 0 it copies. When the two are put together, s is chosen
 by a sweep. The noisy picture may come from a finished one, spoiled again, or from a first stage that **stops** its denoising at s: **truncated** augmentation,
-which saves the last steps. There the idea can be seen at work: a second stage that was trained on clean pictures takes the noise of an unfinished one for
-ink and copies it into the video, while one that knows noise of this level takes it away.
+which can save the last steps. There the idea can be seen at work: a second stage that was trained on clean pictures takes the noise of an unfinished one
+for ink and copies it into the video, while one that knows noise of this level takes it away. (On white paper, rubbing out all faint ink does that as well.)
 
 The second stage here is as in image to video: it says where each pixel comes from, and warps. New is that it also cleans the picture first.
 
@@ -371,8 +371,8 @@ def evaluate(model: Cascade, *, seed: int = 0) -> dict[str, float]:
 
     digit is that of the worst frame. `_first` is the finished picture before the second stage, `_real` the second stage given real
     pictures, `_copy` the finished picture standing still. `_augmented` is the cascade at three quarters of the largest level; for
-    `_truncated` the first stage stops there, `_stopped` is the picture that it then hands over, and `_leap` the cascade if a single step
-    finishes this picture first.
+    `_truncated` the first stage stops there, after as many steps, `_stopped` is the picture that it then hands over, and `_leap` the
+    cascade if a single step finishes this picture first.
     """
     digits, directions, places = motion_digit_judge(), direction_judge(), place_judge()
     level, strong = model.config.level, 3 * model.config.largest_level // 4
