@@ -433,7 +433,7 @@ def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figu
     """
     model = train(config, device=device, progress=False)
     captions = [motion.caption(digit, motion.PLACES[digit % 4], template=4) for digit in range(6)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4), layout="constrained")
     show_grid(
         left,
         convert(model, captions).flatten(0, 1),
