@@ -76,31 +76,6 @@ def constant(vector, B, H, W):
 # --- warping -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.stub("base_grid")
-def test_grid_counts_columns_and_rows_from_zero(impl, draw):
-    B, (H, W) = draw.batch(), draw.sizes(2, 1, 8)
-    expected = torch.tensor([[list(range(W)) for _ in range(H)], [[r for _ in range(W)] for r in range(H)]]).double()
-    hint = "plane 0 is x, the column, which changes along the last axis; plane 1 is y, the row; both in pixels from 0"
-    assert_close(impl.base_grid(draw.normal(B, 2, H, W)), expected, hint=hint)
-
-
-@pytest.mark.stub("base_grid")
-@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
-def test_grid_has_the_dtype_of_the_flow(impl, draw, precision):
-    dtype, (H, W) = getattr(torch, precision), draw.sizes(2)
-    expected = torch.stack([torch.arange(W).expand(H, W), torch.arange(H)[:, None].expand(H, W)]).to(dtype)
-    hint = "the grid is to be added to the flow: take its dtype and its device"
-    assert_close(impl.base_grid(torch.zeros(1, 2, H, W, dtype=dtype)), expected, hint=hint, hint_for="values dtype")
-
-
-@pytest.mark.stub("base_grid")
-def test_grid_of_a_pixel_a_line_and_a_wide_picture(impl):
-    for B, H, W in ((1, 1, 1), (2, 1, 5), (2, 5, 1), (1, 2, 300)):
-        expected = torch.stack([torch.arange(W).expand(H, W), torch.arange(H)[:, None].expand(H, W)]).double()
-        hint = "the sizes are those of the flow's last two axes, whatever its batch is"
-        assert_close(impl.base_grid(torch.zeros(B, 2, H, W).double()), expected, hint=hint, hint_for="values shape")
-
-
 @pytest.mark.stub("warp")
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_warp_agrees_with_scipy(impl, draw, padding):
@@ -633,6 +608,15 @@ def test_update_is_left_to_the_optimizer(impl):
 
 
 @pytest.mark.stub("train_step")
+def test_a_weight_of_0_is_a_weight(impl):
+    net = Learner(impl, Draw(3))  # asked once, as above
+    videos = net.videos(1)
+    loss = impl.train_step(net.model, net.descent(0.1), videos, 0.0)
+    hint = "a `weight` of 0 leaves the error of the frames alone; it does not stand for the default"
+    assert_close(loss, net.descend(videos, 0.0, 0.1), what="the loss", hint=hint)
+
+
+@pytest.mark.stub("train_step")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_forward_pass_is_in_the_precision_asked_for(impl, precision):
     net = Learner(impl, Draw(2), dtype="float")  # asked once, as above
@@ -653,12 +637,6 @@ def test_forward_pass_is_in_the_precision_asked_for(impl, precision):
 
 
 # --- wrong and right ---------------------------------------------------------------------------------------------------
-
-
-def normalised(flow):
-    H, W = flow.shape[-2:]
-    rows, columns = torch.linspace(-1, 1, H, dtype=flow.dtype), torch.linspace(-1, 1, W, dtype=flow.dtype)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1])
 
 
 def mean_variation(flow):
@@ -704,19 +682,6 @@ def squared_integral(motion, steps):
 
 
 FAKES = {
-    "base_grid": {
-        "rows before columns": Edit("[x, y]", "[y, x]"),
-        "from minus one to one": normalised,
-        "from the corner of a pixel": Edit("[x, y])", "[x, y]) + 0.5"),
-        "whole numbers": lambda flow: torch.stack(
-            torch.meshgrid(torch.arange(flow.shape[-2]), torch.arange(flow.shape[-1]), indexing="ij")[::-1]
-        ),
-        "height and width mixed up": Edit("for n in (H, W))", "for n in (W, H))"),
-        "matrix indices taken for x and y": Edit("y, x = torch.meshgrid", "x, y = torch.meshgrid"),
-        "axes of one pixel dropped": Edit("[x, y]", "[x.squeeze(), y.squeeze()]"),
-        "bytes": Edit("torch.stack([x, y])", "torch.stack([x, y]).byte().to(flow)"),
-        "zeros": lambda flow: torch.zeros_like(flow[0]),
-    },
     "warp": {
         "another align_corners than the normalisation": Edit("align_corners=False", "align_corners=True"),
         "the normalisation of aligned corners": Edit(
@@ -880,6 +845,7 @@ FAKES = {
         "no smoothness": Edit(" + weight * smoothness(motion).mean()", ""),
         "smoothness not weighed": Edit("weight * smoothness", "smoothness"),
         "always the default weight": Edit("weight * smoothness", "3e-3 * smoothness"),
+        "a weight of 0 taken for none": Edit("weight * smoothness", "(weight or 3e-3) * smoothness"),
         "smoothness summed over the batch": Edit("smoothness(motion).mean()", "smoothness(motion).sum()"),
         "smoothness of the first item": Edit("smoothness(motion).mean()", "smoothness(motion)[0]"),
         "smoothness detached": Edit("smoothness(motion)", "smoothness(motion.detach())"),
@@ -1001,18 +967,6 @@ def mask_by_norms(flow, reverse, alpha=0.01, beta=0.5):
 
 
 VARIANTS = {
-    "base_grid": {
-        "running sums": lambda flow: torch.stack(
-            [torch.ones_like(flow[0, 0]).cumsum(1) - 1, torch.ones_like(flow[0, 0]).cumsum(0) - 1]
-        ),
-        "expanded": lambda flow: torch.stack([
-            torch.arange(flow.shape[3]).to(flow).expand(*flow.shape[2:]),
-            torch.arange(flow.shape[2]).to(flow)[:, None].expand(*flow.shape[2:]),
-        ]),
-        "x and y at once": lambda flow: torch.stack(
-            torch.meshgrid(torch.arange(flow.shape[-1]), torch.arange(flow.shape[-2]), indexing="xy")
-        ).to(flow.device, flow.dtype),
-    },
     "warp": {
         "four gathers": by_gathers,
         "aligned corners": aligned_corners,
@@ -1082,9 +1036,8 @@ VARIANTS = {
     },
 }  # fmt: skip
 
-# A grid and a mask have no gradient; a figure is read, never differentiated.
+# A mask has no gradient; a figure is read, never differentiated.
 NO_GRADIENT = {
-    "base_grid": ("flow",),
     "occlusion_mask": ("flow", "reverse"),
     "psnr": ("predicted", "target"),
 }
@@ -1092,11 +1045,6 @@ NO_GRADIENT = {
 SHAPE_ALONE = "a grid has the shape and the dtype of its argument, and none of its numbers"
 
 EQUIVALENT = {
-    "base_grid": {
-        "keyword dropped: torch.meshgrid(rows, columns, indexing='ij') -> torch.meshgrid(rows, columns)": (
-            "ij is the default, and saying so avoids a warning"
-        ),
-    },
     "warp": {
         "argument ignored: base_grid(flow) -> base_grid(torch.zeros_like(flow))": SHAPE_ALONE,
         "detach: base_grid(flow) -> base_grid(flow.detach())": SHAPE_ALONE,
