@@ -508,6 +508,16 @@ def test_letters_of_less_than_a_frame_borrow_from_those_behind(impl):
 
 
 @pytest.mark.stub("round_durations")
+def test_a_long_run_of_short_letters_is_made_up_for(impl, draw):
+    short = draw.integer(8, 30)  # letters of a hundredth of a frame
+    frames = torch.tensor([[0.01] * short + [short + 4.1, 2.0]])
+    expected = torch.tensor([[1] * short + [4, 2]])
+    hint = "all that short letters have taken is given back, however much it is"
+    result = impl.round_durations(frames.log(), torch.ones(1, short + 2, dtype=torch.bool))
+    assert_equal(result, expected, what="the durations", hint=hint)
+
+
+@pytest.mark.stub("round_durations")
 def test_rounding_comes_last(impl, draw):
     log_durations, speed = draw.uniform(2, 20, low=0.5, high=2.2), draw.number(0.3, 0.6)
     every = torch.ones(2, 20, dtype=torch.bool)
@@ -526,8 +536,13 @@ def test_whatever_stands_on_padding_does_not_count(impl):
     assert_equal(
         impl.round_durations(log_durations, ~mask & mask), 0 * expected, what="the durations of padding alone", hint=hint
     )
-    for speed, expected in ((1e-3, [[2718, 1000]]), (1e3, [[1, 1]])):
-        actual = impl.round_durations(torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool), speed)
+    for speed, logs, expected in (
+        (1e-3, [1.0, 0.0], [[2718, 1000]]),
+        (1e-9, [math.log(3.3e-9), math.log(2.4e-9)], [[3, 3]]),
+        (1e2, [8.0, 7.0], [[30, 11]]),
+        (1e3, [1.0, 0.0], [[1, 1]]),
+    ):
+        actual = impl.round_durations(torch.tensor([logs]), torch.ones(1, 2, dtype=torch.bool), speed)
         assert_equal(
             actual, torch.tensor(expected), what=f"the durations at a speed of {speed:g}", hint="any positive speed is legal"
         )
@@ -754,8 +769,8 @@ def the_rest_to_the_last(log_durations, mask, speed=1.0):
     return torch.where(last, (alone + ends.round().long()[:, -1:] - alone.sum(1, keepdim=True)).clamp(min=1), alone)
 
 
-def carried(log_durations, mask, speed=1.0):
-    """Column by column; what rounding has left over is carried on."""
+def carried(log_durations, mask, speed=1.0, least=-math.inf):
+    """Column by column; what rounding has left over is carried on, and of what it has given in advance no more than `-least`."""
     if not speed > 0:
         raise ValueError(f"speed must be positive, got {speed}")
     columns, over = [], torch.zeros_like(log_durations[:, 0])
@@ -763,7 +778,7 @@ def carried(log_durations, mask, speed=1.0):
         wanted = over + value.exp() / speed
         said = wanted.round().clamp(min=1)
         columns.append(torch.where(letter, said, 0.0))
-        over = torch.where(letter, wanted - said, over)
+        over = torch.where(letter, (wanted - said).clamp(min=least), over)
     return torch.stack(columns, dim=1).long()
 
 
@@ -918,6 +933,9 @@ FAKES = {
         "each letter by itself": rounded_alone,
         "the rest to the last letter": the_rest_to_the_last,
         "frames that are not given back": widened_afterwards,
+        "no more than two frames given back": lambda log_durations, mask, speed=1.0: carried(log_durations, mask, speed, least=-2.0),
+        "no faster than four times": Edit("log_durations.exp() / speed", "log_durations.exp() / min(speed, 4.0)"),
+        "a speed below a millionth refused": Edit("not speed > 0", "not speed > 1e-6"),
         "rounded down": Edit(".round()", ".floor()"),
         "rounded up": Edit(".round()", ".ceil()"),
         "letters of no frame": Edit(".cummax(1).values.clamp(min=0)", ""),
@@ -999,6 +1017,7 @@ VARIANTS = {
     "round_durations": {
         "carried on": carried,
         "the latest of all": latest_of_all,
+        "added up in float64": Edit("frames.cumsum(1)", "frames.double().cumsum(1)"),
         "within the exponent": Edit("log_durations.exp() / speed", "torch.exp(log_durations - math.log(speed))"),
         "a half added": Edit("frames.cumsum(1).round()", "(frames.cumsum(1) + 0.5).floor()"),
         "by masked_fill": Edit("torch.where(mask, log_durations.exp() / speed, 0.0)", "(log_durations.exp() / speed).masked_fill(~mask, 0)"),
