@@ -1,4 +1,4 @@
-"""The error rate of captions is that of jiwer, and every caption of the data set counts as right for its own picture only."""
+"""The error rate of captions is that of jiwer, every caption of the data set is right for its own picture only, and no cut tells a place."""
 
 import random
 
@@ -6,7 +6,7 @@ import jiwer
 import pytest
 import torch
 
-from reference_impl.convert.image_to_text import LANGUAGES, character_error_rate, score_captions
+from reference_impl.convert.image_to_text import LANGUAGES, SHIFT, character_error_rate, displace, score_captions
 from reference_impl.data import digits_in_motion as motion
 
 
@@ -41,3 +41,30 @@ def test_other_captions_count_as_wrong(language):
     for texts in (other_digit, other_place, other_language, [""] * 20):
         scored = score_captions(texts, split, language)
         assert scored["exact"] == 0.0 and scored["cer"] > 0.0
+
+
+def rolled_to_the_left(images, places):
+    """Each picture moved by whole patches so that what is at its place comes to the left one; what falls off is lost."""
+    moved = []
+    for image, place in zip(images, places.tolist(), strict=True):
+        down, right = (round(6 * (to - step)) for to, step in zip((0, -1), motion.DIRECTIONS[motion.PLACES[place]], strict=True))
+        padded = torch.nn.functional.pad(image, (12, 12, 12, 12))
+        moved.append(padded[:, 12 - down : 36 - down, 12 - right : 36 - right])
+    return torch.stack(moved)
+
+
+@pytest.mark.parametrize("down", range(-SHIFT, SHIFT + 1))
+@pytest.mark.parametrize("right", range(-SHIFT, SHIFT + 1))
+def test_patches_cut_a_digit_alike_at_every_place(down, right):
+    drawn, every = motion.load("test").handwriting[:5], torch.arange(4)
+    places = every.repeat_interleave(len(drawn))
+    images = displace(drawn.repeat(4, 1, 1, 1), places, torch.tensor([[down, right]]).expand(len(places), 2))
+    found = rolled_to_the_left(images, places).unflatten(0, (4, -1))
+    inside = found[..., 6:18, :12]  # what lies in all four pictures
+    assert inside.sum() > 0.5 * found.sum() > 0 and torch.allclose(inside, inside[:1].expand_as(inside), atol=1e-5)
+
+
+def test_digits_in_motion_cuts_it_otherwise():
+    drawn, right = motion.load("test").handwriting[:5], torch.ones(5, dtype=torch.int64)
+    found = rolled_to_the_left(motion.draw(drawn, right), right) - motion.draw(drawn, 0 * right)
+    assert found[..., 6:18, :12].abs().amax((1, 2, 3)).min() > 0.1
