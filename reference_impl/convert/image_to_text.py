@@ -43,7 +43,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from reference_impl.data import digits_in_motion as motion
-from reference_impl.data.digits_in_company import draw
 from reference_impl.experiments import Ablation
 from reference_impl.judges import motion_digit_judge, place_judge
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
@@ -301,27 +300,17 @@ def commonest_caption(language: motion.Language) -> str:
 
 # --- pictures whose cut says nothing ---
 
-APART = (
-    6  # pixels from the middle to a place: a whole patch, while the 5.25 of Digits in Motion cut a digit otherwise at each place
-)
-SHIFT = 2  # pixels that a picture is moved at most, up or down and left or right
+# Pixels from the middle to a place: a whole patch, while the 5.25 of Digits in Motion cut a digit otherwise at each place.
+APART = 6
 
 
-def displace(
-    handwriting: Float[Tensor, "N 1 8 8"], places: Int[Tensor, " N"], shifts: Int[Tensor, "N 2"]
-) -> Float[Tensor, "N 1 24 24"]:
-    """Each handwriting APART pixels from the middle, in the direction of its place, then moved by `shifts` (pixels down and right).
+def displace(handwriting: Float[Tensor, "N 1 8 8"], places: Int[Tensor, " N"]) -> Float[Tensor, "N 1 24 24"]:
+    """Each handwriting APART pixels from the middle, in the direction of its place.
 
-    Whole pixels, and a whole patch from the middle to a place: the same shift lets the patches cut a digit at the same lines wherever it
-    is. A digit is 12 pixels wide, so what is moved outwards loses its edge. Ink in [0, 1], on the CPU.
+    A whole patch, so patches cut a digit at the same lines wherever it is. It touches the edge of the picture, which cuts off the blur
+    on that side, less than a pixel. Ink in [0, 1], on the CPU.
     """
-    way = torch.tensor([motion.DIRECTIONS[place] for place in motion.PLACES])[places]  # (N, 2), down and right
-    return draw(handwriting[:, 0], APART * way + shifts, motion.SCALE)[:, None]
-
-
-def random_shifts(count: int, generator: torch.Generator, most: int = SHIFT) -> Int[Tensor, "N 2"]:
-    """Pixels down and right, each of -`most` to `most` alike likely."""
-    return torch.randint(-most, most + 1, (count, 2), generator=generator)
+    return motion.draw(handwriting, places, APART / motion.REACH)
 
 
 # --- the system ---
@@ -331,8 +320,8 @@ def random_shifts(count: int, generator: torch.Generator, most: int = SHIFT) -> 
 class Config:
     """patch (pixels), width, heads, layers (of the encoder and of the decoder) shape the model; the rest drives `train`.
 
-    positions: whether the encoder is told where each patch stands. shift: pixels that every other training picture is moved at most.
-    weight_decay: of AdamW; a strong one, for pairs that training never shows.
+    positions: whether the encoder is told where each patch stands. weight_decay: of AdamW; a strong one, for pairs that training never
+    shows.
     """
 
     patch: int = 6
@@ -340,10 +329,9 @@ class Config:
     heads: int = 4
     layers: int = 2
     positions: bool = True
-    shift: int = SHIFT
-    steps: int = 1600
+    steps: int = 1200
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.5
 
 
@@ -386,7 +374,9 @@ def train(
     precision: str = "float32",
     compile: bool = False,
 ) -> ImageToText:
-    """Train on the training split, half of it displaced anew at every step, with captions in both languages; return the model in evaluation mode.
+    """Train on the training split, every other image of a batch displaced, each with its captions in both languages.
+
+    Returns the model in evaluation mode.
 
     precision: `float32` or `bfloat16` (autocast; the loss stays in float32). compile: use `torch.compile`.
     """
@@ -401,9 +391,8 @@ def train(
     schedule = one_cycle(optimizer, config.learning_rate, config.steps, warm=0.2)
     steps = batches(len(data), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Image to text", show=progress):
-        shifts = random_shifts(len(batch), generator, config.shift)
-        shifts[::2] = 0  # digits are learned sooner where some are always cut alike
-        images = displace(data.handwriting[batch], data.places[batch], shifts)
+        images = data.images[batch]
+        images[::2] = displace(data.handwriting[batch[::2]], data.places[batch[::2]])
         captions = tokens[:, batch].flatten(0, 1)  # (2 B, L)
         inputs, targets = teacher_forcing(captions, starts.repeat_interleave(len(batch)))
         images, inputs, targets = images.to(device), inputs.to(device), targets.to(device)
@@ -457,25 +446,18 @@ def convert(
     return write(model.decoder, memory, language, width=width, alpha=alpha)
 
 
-def nearest_known(images: Float[Tensor, "N 1 24 24"], *, displaced: bool) -> list[int]:
-    """Of each image the training item whose picture is nearest in pixels: as it is, or if `displaced` under whichever of all shifts."""
-    known, line = motion.load("train"), torch.arange(-SHIFT, SHIFT + 1)
-    shifts = torch.cartesian_prod(line, line)[:, None].expand(-1, len(known), 2)  # (V, N, 2)
-    views = [displace(known.handwriting, known.places, shift) for shift in shifts] if displaced else [known.images]
-    found = [torch.cdist(images.flatten(1), view.flatten(1)).min(1) for view in views]
-    best = torch.stack([one.values for one in found]).argmin(0)  # (N,): the view
-    return torch.stack([one.indices for one in found]).gather(0, best[None])[0].tolist()
-
-
 def baselines(
-    images: Float[Tensor, "N 1 24 24"], split: motion.Split, language: motion.Language, nearest: Sequence[int]
+    images: Float[Tensor, "N 1 24 24"], shown: Float[Tensor, "M 1 24 24"], split: motion.Split, language: motion.Language
 ) -> dict[str, float]:
-    """What says the `commonest_caption` of everything, what copies the caption of the `nearest_known` item, and the judges.
+    """What says the `commonest_caption` of everything, what copies the caption of the nearest training image, and the judges.
+
+    images: those of the split; shown: those of training, drawn in the same way.
 
     `exact_judges` is the share of images in which the judges of digit and place are both right.
     """
     known = motion.load("train")
     captions = known.captions if language == "en" else known.captions_zh
+    nearest = torch.cdist(images.flatten(1), shown.flatten(1)).argmin(1).tolist()
     judged = (motion_digit_judge().classify(images) == split.digits) & (place_judge().classify(images) == split.places)
     return {
         **{
@@ -490,19 +472,21 @@ def baselines(
 def evaluate(model: ImageToText, *, seed: int = 0) -> dict[str, float]:
     """`score_captions` of held-out handwriting, the mean of both languages, and each; greedy; the `baselines`.
 
-    On the pictures of Digits in Motion, and on our own (`..._displaced`), shifted at random from `seed`. All again for pairs of digit and
-    place that training never shows (`..._compositional`).
+    On the images of Digits in Motion, and on those that `displace` draws (`..._displaced`). All again for pairs of digit and place that
+    training never shows (`..._compositional`). `seed` is not needed: nothing is drawn.
     """
     figures: dict[str, float] = {}
+    views: dict[str, Callable[[motion.Split], Tensor]] = {
+        "": lambda split: split.images,
+        "_displaced": lambda split: displace(split.handwriting, split.places),
+    }
     for split, suffix in ((motion.load("test"), ""), (motion.load("compositional"), "_compositional")):
-        shifts = random_shifts(len(split), torch.Generator().manual_seed(seed))
-        displaced = displace(split.handwriting, split.places, shifts)
-        for images, view in ((split.images, ""), (displaced, "_displaced")):
-            nearest, rows = nearest_known(images, displaced=bool(view)), []
+        for view, draw in views.items():
+            images, shown, rows = draw(split), draw(motion.load("train")), []
             for language in LANGUAGES:
                 found = score_captions(convert(model, images, language), split, language)
                 greedy = score_captions(convert(model, images, language, width=1, alpha=0.0), split, language)
-                rows.append({**found, "exact_greedy": greedy["exact"], **baselines(images, split, language, nearest)})
+                rows.append({**found, "exact_greedy": greedy["exact"], **baselines(images, shown, split, language)})
                 figures[f"exact_{language}{view}{suffix}"] = found["exact"]
             figures |= {key + view + suffix: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
     return figures
@@ -513,31 +497,31 @@ GATES = (
     Gate("cer", at_most=0.01, below="cer_constant", baseline="cer_constant"),
     Gate(
         "exact_displaced",
-        at_least=0.88,
+        at_least=0.95,
         above="exact_constant_displaced",
         baseline="exact_constant_displaced",
         ceiling="exact_judges_displaced",
     ),
     Gate(
-        "exact_compositional",
-        at_least=0.7,
-        above="exact_nearest_compositional",
-        baseline="exact_nearest_compositional",
-        ceiling="exact_judges_compositional",
+        "exact_displaced_compositional",
+        at_least=0.8,
+        above="exact_nearest_displaced_compositional",
+        baseline="exact_nearest_displaced_compositional",
+        ceiling="exact_judges_displaced_compositional",
     ),
 )
 ABLATIONS = {"no position codes": Ablation(Config(positions=False), "exact_displaced", higher_by=0.3)}
 LEAKS = SEEN
 
 
-BRIEF = Config(steps=210, learning_rate=3e-3, shift=0, weight_decay=0.05)
+BRIEF = Config(steps=210, learning_rate=3e-3, weight_decay=0.05)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:
     """Train briefly; captions of held-out images in two languages, and where the decoder looks as it writes each word of one."""
     model = train(config, device=device, progress=False)
     split = motion.load("test").select(torch.arange(0, 18, 3))
-    images = displace(split.handwriting, split.places, torch.zeros(len(split), 2, dtype=torch.int64))
+    images = displace(split.handwriting, split.places)
     english, chinese = (convert(model, images, language) for language in LANGUAGES)
     print("\n".join(f"{a}  |  {b}" for a, b in zip(english, chinese, strict=True)))
     ids = motion.encode(english[:1])

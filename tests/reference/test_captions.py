@@ -6,7 +6,7 @@ import jiwer
 import pytest
 import torch
 
-from reference_impl.convert.image_to_text import LANGUAGES, SHIFT, character_error_rate, displace, score_captions
+from reference_impl.convert.image_to_text import LANGUAGES, character_error_rate, displace, score_captions
 from reference_impl.data import digits_in_motion as motion
 
 
@@ -53,15 +53,12 @@ def rolled_to_the_left(images, places):
     return torch.stack(moved)
 
 
-@pytest.mark.parametrize("down", range(-SHIFT, SHIFT + 1))
-@pytest.mark.parametrize("right", range(-SHIFT, SHIFT + 1))
-def test_patches_cut_a_digit_alike_at_every_place(down, right):
+def test_patches_cut_a_digit_alike_at_every_place():
     drawn, every = motion.load("test").handwriting[:5], torch.arange(4)
     places = every.repeat_interleave(len(drawn))
-    images = displace(drawn.repeat(4, 1, 1, 1), places, torch.tensor([[down, right]]).expand(len(places), 2))
-    found = rolled_to_the_left(images, places).unflatten(0, (4, -1))
+    found = rolled_to_the_left(displace(drawn.repeat(4, 1, 1, 1), places), places).unflatten(0, (4, -1))
     inside = found[..., 6:18, :12]  # what lies in all four pictures
-    assert inside.sum() > 0.5 * found.sum() > 0 and torch.allclose(inside, inside[:1].expand_as(inside), atol=1e-5)
+    assert inside.sum() > 0.9 * found.sum() > 0 and torch.allclose(inside, inside[:1].expand_as(inside), atol=1e-5)
 
 
 def test_digits_in_motion_cuts_it_otherwise():
