@@ -305,12 +305,18 @@ APART = 6
 
 
 def displace(handwriting: Float[Tensor, "N 1 8 8"], places: Int[Tensor, " N"]) -> Float[Tensor, "N 1 24 24"]:
-    """Each handwriting APART pixels from the middle, in the direction of its place.
+    """Each handwriting APART pixels from the middle, in the direction of its place: the same patches at every place.
 
-    A whole patch, so patches cut a digit at the same lines wherever it is. It touches the edge of the picture, which cuts off the blur
-    on that side, less than a pixel. Ink in [0, 1], on the CPU.
+    A digit is two patches wide and high. It is drawn once, in the middle, and moved by whole patches. The blur around it, less than a
+    pixel, is left out: at the edge of the picture it would be cut off, and tell the place. Ink in [0, 1], on the CPU.
     """
-    return motion.draw(handwriting, places, APART / motion.REACH)
+    drawn = motion.draw(handwriting, places, 0.0)[..., APART:-APART, APART:-APART]  # (N, 1, 12, 12)
+    images = torch.zeros(len(handwriting), 1, motion.SIZE, motion.SIZE)
+    for index, place in enumerate(motion.PLACES):
+        top, left = (round(APART * (1 + step)) for step in motion.DIRECTIONS[place])
+        chosen = places == index
+        images[chosen, :, top : top + 2 * APART, left : left + 2 * APART] = drawn[chosen]
+    return images
 
 
 # --- the system ---

@@ -6,7 +6,15 @@ import jiwer
 import pytest
 import torch
 
-from reference_impl.convert.image_to_text import LANGUAGES, character_error_rate, displace, score_captions
+from reference_impl.convert.image_to_text import (
+    LANGUAGES,
+    Config,
+    ImageToText,
+    character_error_rate,
+    displace,
+    score_captions,
+    start_tokens,
+)
 from reference_impl.data import digits_in_motion as motion
 
 
@@ -53,12 +61,25 @@ def rolled_to_the_left(images, places):
     return torch.stack(moved)
 
 
-def test_patches_cut_a_digit_alike_at_every_place():
+def test_displaced_a_digit_has_the_same_patches_at_every_place():
     drawn, every = motion.load("test").handwriting[:5], torch.arange(4)
     places = every.repeat_interleave(len(drawn))
-    found = rolled_to_the_left(displace(drawn.repeat(4, 1, 1, 1), places), places).unflatten(0, (4, -1))
-    inside = found[..., 6:18, :12]  # what lies in all four pictures
-    assert inside.sum() > 0.9 * found.sum() > 0 and torch.allclose(inside, inside[:1].expand_as(inside), atol=1e-5)
+    images = displace(drawn.repeat(4, 1, 1, 1), places)
+    found = rolled_to_the_left(images, places).unflatten(0, (4, -1))
+    assert torch.equal(found, found[:1].expand_as(found)) and torch.equal(found.sum((2, 3, 4)).flatten(), images.sum((1, 2, 3)))
+    inside, seen = motion.draw(drawn, 0 * every[:1].expand(5), 6 / motion.REACH), found[0]
+    assert torch.allclose(seen[..., 6:18, :12], inside[..., 6:18, :12], atol=1e-5) and seen.sum() > 0.9 * inside.sum()
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_displaced_only_position_codes_tell_the_place(positions):
+    torch.manual_seed(0)
+    model, drawn = ImageToText(Config(positions=positions)).eval(), motion.load("test").handwriting[:1]
+    with torch.no_grad():
+        logits = model(
+            displace(drawn.expand(4, -1, -1, -1), torch.arange(4)), start_tokens(torch.zeros(4, dtype=torch.int64))[None, :, None]
+        )
+    assert torch.allclose(logits, logits[:, :1].expand_as(logits), atol=1e-4) != positions
 
 
 def test_digits_in_motion_cuts_it_otherwise():
