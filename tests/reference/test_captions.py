@@ -1,4 +1,4 @@
-"""The error rate of captions is that of jiwer, and every caption of the data set counts as right for its own picture only."""
+"""The error rate of captions is that of jiwer, every caption of the data set is right for its own picture only, and no cut tells a place."""
 
 import random
 
@@ -6,7 +6,15 @@ import jiwer
 import pytest
 import torch
 
-from reference_impl.convert.image_to_text import LANGUAGES, character_error_rate, score_captions
+from reference_impl.convert.image_to_text import (
+    LANGUAGES,
+    Config,
+    ImageToText,
+    character_error_rate,
+    displace,
+    score_captions,
+    start_tokens,
+)
 from reference_impl.data import digits_in_motion as motion
 
 
@@ -41,3 +49,40 @@ def test_other_captions_count_as_wrong(language):
     for texts in (other_digit, other_place, other_language, [""] * 20):
         scored = score_captions(texts, split, language)
         assert scored["exact"] == 0.0 and scored["cer"] > 0.0
+
+
+def rolled_to_the_left(images, places):
+    """Each picture moved by whole patches so that what is at its place comes to the left one; what falls off is lost."""
+    moved = []
+    for image, place in zip(images, places.tolist(), strict=True):
+        down, right = (round(6 * (to - step)) for to, step in zip((0, -1), motion.DIRECTIONS[motion.PLACES[place]], strict=True))
+        padded = torch.nn.functional.pad(image, (12, 12, 12, 12))
+        moved.append(padded[:, 12 - down : 36 - down, 12 - right : 36 - right])
+    return torch.stack(moved)
+
+
+def test_displaced_a_digit_has_the_same_patches_at_every_place():
+    drawn, every = motion.load("test").handwriting[:5], torch.arange(4)
+    places = every.repeat_interleave(len(drawn))
+    images = displace(drawn.repeat(4, 1, 1, 1), places)
+    found = rolled_to_the_left(images, places).unflatten(0, (4, -1))
+    assert torch.equal(found, found[:1].expand_as(found)) and torch.equal(found.sum((2, 3, 4)).flatten(), images.sum((1, 2, 3)))
+    inside, seen = motion.draw(drawn, 0 * every[:1].expand(5), 6 / motion.REACH), found[0]
+    assert torch.allclose(seen[..., 6:18, :12], inside[..., 6:18, :12], atol=1e-5) and seen.sum() > 0.9 * inside.sum()
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_displaced_only_position_codes_tell_the_place(positions):
+    torch.manual_seed(0)
+    model, drawn = ImageToText(Config(positions=positions)).eval(), motion.load("test").handwriting[:1]
+    with torch.no_grad():
+        logits = model(
+            displace(drawn.expand(4, -1, -1, -1), torch.arange(4)), start_tokens(torch.zeros(4, dtype=torch.int64))[None, :, None]
+        )
+    assert torch.allclose(logits, logits[:, :1].expand_as(logits), atol=1e-4) != positions
+
+
+def test_digits_in_motion_cuts_it_otherwise():
+    drawn, right = motion.load("test").handwriting[:5], torch.ones(5, dtype=torch.int64)
+    found = rolled_to_the_left(motion.draw(drawn, right), right) - motion.draw(drawn, 0 * right)
+    assert found[..., 6:18, :12].abs().amax((1, 2, 3)).min() > 0.1
