@@ -309,7 +309,7 @@ def sample(
     guidance: float = 2.0,
 ) -> Float[Tensor, "N M T"]:
     """The log-mels that the field carries `noise` to, asked for `asked`, and pushed away from what it does for `unasked`."""
-    if not model.config.flow:  # there is nothing to follow: the mean lies one step away from 0, where it was asked for in training
+    if not model.config.flow:  # nothing to follow: the mean lies one step from 0, the only point that training has asked about
         sampler, steps, guidance, noise = "euler", 1, 1.0, torch.zeros_like(noise)
 
     def field(x: Tensor, t: Tensor) -> Tensor:
@@ -516,10 +516,15 @@ def evaluate(model: VideoToSpeech, *, seed: int = 0) -> dict[str, float]:
 GATES = (
     Gate("digit_accuracy", at_least=0.88, baseline="digit_accuracy_nearest", ceiling="digit_ceiling"),
     Gate("place_accuracy", at_least=0.88, baseline="place_accuracy_nearest", ceiling="place_ceiling"),
-    Gate("energy_distance", below="energy_distance_mean", baseline="energy_distance_mean", ceiling="energy_distance_nearest"),
-    Gate("both_accuracy_compositional", above="both_accuracy_nearest_compositional", baseline="both_accuracy_nearest_compositional"),
+    Gate(
+        "energy_distance_unguided",
+        below="energy_distance_mean",
+        baseline="energy_distance_mean",
+        ceiling="energy_distance_nearest",
+    ),
+    Gate("both_accuracy_compositional", at_least=0.5, baseline="both_accuracy_nearest_compositional"),
 )
-ABLATIONS = {"no flow": Ablation(Config(flow=False), "energy_distance", lower_by=0.15)}
+ABLATIONS = {"no flow": Ablation(Config(flow=False), "energy_distance_unguided", lower_by=0.15)}
 LEAKS = SEEN
 
 

@@ -490,7 +490,7 @@ def test_gradient_of_the_energy(impl, draw):
     [((3, 2), (3, 1)), ((1, 1), (4, 3)), ((0, 2), (3, 2)), ((3, 2), (0, 2)), ((3,), (3,)), ((2, 3, 4), (5, 3, 4)), ((3, 2), (3, 2, 2))],
 )  # fmt: skip
 def test_rows_must_be_there_and_of_one_length(impl, draw, made, real):
-    with raises(ValueError, hint="rows of other lengths would be broadcast, none have no mean, and what has no rows is no sample"):
+    with raises(ValueError, hint="rows of other lengths would be broadcast, none have no mean, and a sample is a list of rows"):
         impl.energy_distance(draw.normal(*made), draw.normal(*real))
 
 
