@@ -429,7 +429,7 @@ def baselines() -> dict[str, float]:
     `voices_apart` the mean distance of two different ones.
     """
     known, bank = motion.load("train"), motion.speech("train")
-    figures = {}
+    figures: dict[str, float] = {}
     for name, suffix in (("test", ""), ("compositional", "_compositional")):
         split = motion.load(name)
         nearest = torch.cdist(split.videos.flatten(1), known.videos.flatten(1)).argmin(1)
