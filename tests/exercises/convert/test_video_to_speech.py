@@ -878,4 +878,9 @@ EQUIVALENT = {
     "GaussianField.forward": {"operands: 1 - t -> t - 1 #2": "it is squared"},
     "euler": NO_COMPUTATION,
     "heun": NO_COMPUTATION,
+    "energy_distance": {
+        "operands: a[:, None] - b -> b - a[:, None]": "a norm knows no sign",
+        "order: ((made, real), (made, made), (real, real)) -> ((made, real), (real, real), (made, made))": "both are taken off alike",
+        "order: ((made, real), (made, made), (real, real)) -> ((real, made), (made, made), (real, real))": "a mean over the same pairs",
+    },
 }
