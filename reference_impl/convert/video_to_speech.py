@@ -17,7 +17,7 @@ speaks. From a tenth of the training items digit and place are withheld, so the 
 **classifier-free guidance** can push away from it.
 
 Why not regress the log-mel itself? Because thirteen voices say each phrase, and the mean of what they say is nobody's speech. Judges of words
-hardly mind, since they hear one sample at a time. What a model makes *as a distribution* is compared with the voices by the **energy distance**,
+cannot see that, since they hear one sample at a time. What a model makes *as a distribution* is compared with the voices by the **energy distance**,
 
 $$D^2 = 2\, \mathbb E \lVert x - y \rVert - \mathbb E \lVert x - x' \rVert - \mathbb E \lVert y - y' \rVert,$$
 
