@@ -1,5 +1,5 @@
-"""What a right answer to convert/video_to_speech must do. Truths: loops, the flow between two Gaussians in closed form, its derivative
-by automatic differentiation, and the order in which the error of a sampler falls."""
+"""What a right answer to convert/video_to_speech must do. Truths: loops, SciPy, the flow between two Gaussians in closed form, its
+derivative by automatic differentiation, and the order in which the error of a sampler falls."""
 
 import itertools
 import math
@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from course.testing import Edit, assert_between, assert_close, raises
 
@@ -119,39 +120,6 @@ def test_features_at_the_ends_of_time(impl):
         assert_close(impl.time_features(t, 4, slowest, fastest), expected, hint=hint, hint_for="values NaN")
     empty = impl.time_features(t[:0], 6)
     assert_close(empty, torch.zeros(0, 6).double(), hint="no times, no rows", hint_for="shape")
-
-
-# --- guidance ---
-
-
-@pytest.mark.stub("guided_velocity")
-def test_guidance_goes_on_in_the_direction_of_the_condition(impl, draw):
-    shape = random_shape(draw)
-    conditional, unconditional = draw.normal(*shape), draw.normal(*shape)
-    for scale in (0.0, 1.0, draw.number(-0.5, 0.5), draw.number(1.5, 7)):
-        w = scale - 1  # of the paper
-        expected = (1 + w) * conditional - w * unconditional
-        hint = "0 gives the unconditional velocity, 1 the conditional one, more extrapolates beyond it"
-        assert_close(impl.guided_velocity(conditional, unconditional, scale), expected, hint=hint)
-
-
-@pytest.mark.stub("guided_velocity")
-def test_guidance_changes_nothing_where_both_agree(impl, draw):
-    velocity = draw.normal(*random_shape(draw))
-    assert_close(
-        impl.guided_velocity(velocity, velocity, draw.number(2, 7)), velocity, hint="their difference is scaled, nothing else"
-    )
-
-
-@pytest.mark.stub("guided_velocity")
-def test_gradient_of_the_guided_velocity(impl, draw):
-    shape = random_shape(draw)
-    conditional, unconditional, g = draw.normal(*shape), draw.normal(*shape), draw.normal(*shape)
-    for scale in (0.0, 1.0, draw.number(1.5, 7)):
-        by = impl.vjp("guided_velocity", conditional, unconditional, scale, wrt=(0, 1), cotangent=g)
-        hint = "samples are tuned, and guided networks distilled, through both velocities: detach neither"
-        assert_close(by[0], scale * g, what="the gradient of the conditional velocity", hint=hint)
-        assert_close(by[1], (1 - scale) * g, what="the gradient of the unconditional velocity", hint=hint)
 
 
 # --- Gaussians ---
@@ -448,7 +416,132 @@ def test_gradient_of_the_loss_goes_through_the_network(impl, draw):
     assert_close(actual, expected, hint="2 · error / elements, back through the network: detach nothing")
 
 
+# --- how far two samples are apart ---
+
+
+def looped_distance(made, real):
+    """Pair by pair, in Python's own numbers."""
+    across, within, among = (
+        math.fsum(math.dist(x, y) for x in a for y in b) / (len(a) * len(b))
+        for a, b in ((made, real), (made, made), (real, real))
+    )  # fmt: skip
+    return 2 * across - within - among
+
+
+@pytest.mark.stub("energy_distance")
+def test_energy_of_single_numbers_is_the_square_of_scipys(impl, draw):
+    made, real = draw.normal(draw.batch(1, 40), 1), 1 + draw.normal(draw.batch(1, 40), 1, scale=2)
+    expected = torch.tensor(stats.energy_distance(made[:, 0].numpy(), real[:, 0].numpy()) ** 2, dtype=torch.float64)
+    hint = "twice the mean over all pairs of one made and one real row, less the mean of all N² pairs made, less that of all M² pairs real"
+    assert_close(impl.energy_distance(made, real), expected, tolerance=1e-7, hint=hint)
+
+
+@pytest.mark.stub("energy_distance")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_energy_of_rows_pair_by_pair(impl, draw, dtype):
+    D, scale = draw.size(2, 6), draw.choice([0.1, 1.0, 30.0])
+    made, real = draw.normal(draw.batch(), D, scale=scale), draw.number(0.5, 2) + draw.normal(draw.batch(), D)
+    made, real = made.to(getattr(torch, dtype)), real.to(getattr(torch, dtype))
+    expected = torch.tensor(looped_distance(made.tolist(), real.tolist()), dtype=made.dtype)
+    hint = "Euclidean distances, neither squared nor their parts added up; a row makes a pair with itself too; no root at the end"
+    assert_close(impl.energy_distance(made, real), expected, tolerance=1e-4 if dtype == "float32" else 1e-9, hint=hint)
+
+
+@pytest.mark.stub("energy_distance")
+def test_no_energy_between_samples_with_the_same_frequencies(impl, draw):
+    rows = draw.normal(draw.size(2), draw.size())
+    twice = torch.cat([rows, rows])[draw.permutation(2 * len(rows))]
+    hint = "where each row is as frequent in one as in the other, the three means cancel: over all pairs, a row with itself among them"
+    assert_close(impl.energy_distance(rows, twice), torch.tensor(0.0).double(), hint=hint)
+    assert_close(impl.energy_distance(twice, rows), torch.tensor(0.0).double(), hint=hint)
+
+
+@pytest.mark.stub("energy_distance")
+def test_many_rows_far_from_the_origin(impl, draw):
+    N, M, D = draw.integer(26, 40), draw.integer(26, 40), draw.size(2, 5)
+    made, real = draw.normal(N, D) + 1000, 0.5 + draw.normal(M, D) + 1000
+    made, real = made.float(), real.float()
+    expected = torch.tensor(looped_distance(made.tolist(), real.tolist()))
+    hint = "only differences count; |x|² + |y|² − 2 x·y loses them far from 0, and torch.cdist takes that way from 26 rows on"
+    assert_close(impl.energy_distance(made, real), expected, tolerance=1e-2, hint=hint)
+
+
+@pytest.mark.stub("energy_distance")
+def test_gradient_of_the_energy(impl, draw):
+    N, M, D = draw.batch(), draw.batch(), draw.size()
+    made, real = draw.normal(N, D), 1 + draw.normal(M, D)
+
+    def pull(x, others):
+        """The sum of the unit vectors from each of `others` to x; none comes from x itself."""
+        away = [x - y for y in others if not torch.equal(x, y)]
+        return sum((d / math.hypot(*d.tolist()) for d in away), torch.zeros_like(x))
+
+    by = impl.vjp("energy_distance", made, real, wrt=(0, 1))
+    hint = "it trains generators as well; detach nothing. The root of 0 has an infinite slope: a row's distance to itself has the gradient 0"
+    for name, mine, own, other in (("made", by[0], made, real), ("real", by[1], real, made)):
+        n, m = len(own), len(other)
+        expected = torch.stack([2 * pull(x, other) / (n * m) - 2 * pull(x, own) / n**2 for x in own])
+        assert_close(mine, expected, tolerance=1e-8, what=f"the gradient of {name}", hint=hint, hint_for="values NaN")
+
+
+@pytest.mark.stub("energy_distance")
+@pytest.mark.parametrize(
+    ("made", "real"),
+    [((3, 2), (3, 1)), ((1, 1), (4, 3)), ((0, 2), (3, 2)), ((3, 2), (0, 2)), ((3,), (3,)), ((2, 3, 4), (5, 3, 4)), ((3, 2), (3, 2, 2))],
+)  # fmt: skip
+def test_rows_must_be_there_and_of_one_length(impl, draw, made, real):
+    with raises(ValueError, hint="rows of other lengths would be broadcast, none have no mean, and a sample is a list of rows"):
+        impl.energy_distance(draw.normal(*made), draw.normal(*real))
+
+
 # --- the same, written otherwise; and wrong ---
+
+
+def check_rows(made, real):
+    if made.ndim != 2 or real.ndim != 2 or made.shape[1] != real.shape[1] or 0 in (len(made), len(real)):
+        raise ValueError(f"got {tuple(made.shape)}, {tuple(real.shape)}")
+
+
+def energy_by_cdist(made, real):
+    check_rows(made, real)
+
+    def apart(a, b):
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").mean()
+
+    return 2 * apart(made, real) - apart(made, made) - apart(real, real)
+
+
+def energy_as_a_form(made, real):
+    """All rows together, those made with the weight 1 / N and the real ones with -1 / M: minus a quadratic form."""
+    check_rows(made, real)
+    rows = torch.cat([made, real])
+    weight = torch.cat([torch.full_like(made[:, 0], 1 / len(made)), torch.full_like(real[:, 0], -1 / len(real))])
+    return -torch.einsum("i,ij,j->", weight, (rows[:, None] - rows).norm(dim=2), weight)
+
+
+def energy_row_by_row(made, real):
+    check_rows(made, real)
+    total = 0
+    for a, b, sign in ((made, real, 2), (made, made, -1), (real, real, -1)):
+        total = total + sign * torch.stack([torch.linalg.norm(b - row, dim=1).mean() for row in a]).mean()
+    return total
+
+
+def energy_side_by_side(made, real):
+    """Each made row with the real one beside it, no other."""
+    check_rows(made, real)
+    n = min(len(made), len(real))
+    beside = torch.linalg.vector_norm(made[:n] - real[:n], dim=1).mean()
+    return energy_by_cdist(made, real) + 2 * (beside - torch.cdist(made, real).mean())
+
+
+def energy_of_norms(made, real, norm=None, within=None):
+    """To be gone wrong with: `norm` of the differences (N, M, D), and the mean over pairs of one sample."""
+    check_rows(made, real)
+    norm = norm or (lambda d: torch.linalg.vector_norm(d, dim=2))
+    within = within or (lambda d: d.mean())
+    own = sum(within(norm(rows[:, None] - rows)) for rows in (made, real))
+    return 2 * norm(made[:, None] - real).mean() - own
 
 
 def looped_interpolate(noise, data, t, sigma=0.0):
@@ -604,18 +697,6 @@ FAKES = {
         ),
         "the time itself": lambda t, features, slowest=1.0, fastest=100.0: t[:, None].expand(-1, features),
     },
-    "guided_velocity": {
-        "of the paper's w": Edit("scale *", "(1 + scale) *"),
-        "turned round": Edit("conditional - unconditional", "unconditional - conditional"),
-        "from the conditional": Edit("return unconditional", "return conditional"),
-        "a mixture, never beyond": lambda conditional, unconditional, scale: torch.lerp(unconditional, conditional, min(scale, 1.0)),
-        "scaled": lambda conditional, unconditional, scale: scale * conditional,
-        "not guided": lambda conditional, unconditional, scale: conditional,
-        "a difference": lambda conditional, unconditional, scale: scale * (conditional - unconditional),
-        "the unconditional velocity detached": Edit("return unconditional", "return unconditional.detach()"),
-        "the direction detached": Edit("scale * (conditional - unconditional)", "scale * (conditional - unconditional.detach())"),
-        "no guidance, no gradient": Edit("return unconditional +", "return conditional.detach() if scale == 1 else unconditional +"),
-    },
     "GaussianField.forward": {
         "straight to the mean": lambda self, x, t: self.mean - x,
         "straight to the end of x": lambda self, x, t: self.mean + self.deviation * x - x,
@@ -702,6 +783,35 @@ FAKES = {
         "a time of its own": Edit("interpolate(noise, data, t)", "interpolate(noise, data, torch.rand_like(t))"),
         "detached": Edit("model(x, t, condition), velocity", "model(x, t, condition.detach()), velocity"),
     },
+    "energy_distance": {
+        "its root": Edit("return 2 * across - within - among", "return (2 * across - within - among).clamp(min=0).sqrt()"),
+        "half of it, as Cramér's": Edit("return 2 * across - within - among", "return across - (within + among) / 2"),
+        "across alone": Edit("return 2 * across - within - among", "return across"),
+        "made for real": Edit("(real, real)", "(made, made)"),
+        "only pairs of different rows": lambda made, real: energy_of_norms(
+            made, real, within=lambda d: d.sum() / max(1, len(d) * (len(d) - 1))
+        ),
+        "each pair once": lambda made, real: energy_of_norms(made, real, within=lambda d: torch.triu(d).mean()),
+        "distances squared": Edit("torch.linalg.vector_norm(a[:, None] - b, dim=2)", "(a[:, None] - b).square().sum(2)"),
+        "absolute differences added up": Edit("a[:, None] - b, dim=2", "a[:, None] - b, ord=1, dim=2"),
+        "a mean over the cells": Edit("torch.linalg.vector_norm(a[:, None] - b, dim=2)",
+            "torch.linalg.vector_norm(a[:, None] - b, dim=2) / a.shape[1] ** 0.5"),
+        "the distance of the means": lambda made, real: (check_rows(made, real), 2 * (made.mean(0) - real.mean(0)).norm())[1],
+        "only with the row beside it": energy_side_by_side,
+        "summed": Edit("dim=2).mean()", "dim=2).sum()"),
+        "by products": lambda made, real: (
+            check_rows(made, real),
+            sum(
+                sign * torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist").mean()
+                for a, b, sign in ((made, real, 2), (made, made, -1), (real, real, -1))
+            ),
+        )[1],
+        "the slope at 0 left to itself": lambda made, real: energy_of_norms(made, real, lambda d: d.square().sum(2).sqrt()),
+        "an epsilon below the root": lambda made, real: energy_of_norms(made, real, lambda d: (d.square().sum(2) + 1e-6).sqrt()),
+        "rows broadcast": Edit("made.shape[1:] != real.shape[1:] or ", ""),
+        "no rows, no number": Edit(" or not len(made) or not len(real)", ""),
+        "real rows detached": Edit("for a, b in ((made, real)", "for a, b in ((made, real.detach())"),
+    },
 }  # fmt: skip
 
 VARIANTS = {
@@ -714,13 +824,6 @@ VARIANTS = {
         "powers of a factor": looped_features,
         "complex numbers": logspaced_features,
         "exponentials": Edit("(fastest / slowest) ** steps", "torch.exp(steps * math.log(fastest / slowest))"),
-    },
-    "guided_velocity": {
-        "the paper's way": lambda conditional, unconditional, scale: scale * conditional - (scale - 1) * unconditional,
-        "lerp": lambda conditional, unconditional, scale: torch.lerp(unconditional, conditional, scale),
-        "from the conditional": lambda conditional, unconditional, scale: (
-            conditional + (scale - 1) * (conditional - unconditional)
-        ),
     },
     "GaussianField.forward": {
         "means of data and noise": field_by_posterior,
@@ -751,6 +854,11 @@ VARIANTS = {
         "a norm": Edit("F.mse_loss(model(x, t, condition), velocity)",
             "torch.linalg.vector_norm(velocity - model(x, t, condition)).square() / velocity.numel()"),
     },
+    "energy_distance": {
+        "cdist without products": energy_by_cdist,
+        "a quadratic form": energy_as_a_form,
+        "row by row": energy_row_by_row,
+    },
 }  # fmt: skip
 
 # Noise, data and times are given to the loss, and nothing learns through them.
@@ -770,4 +878,9 @@ EQUIVALENT = {
     "GaussianField.forward": {"operands: 1 - t -> t - 1 #2": "it is squared"},
     "euler": NO_COMPUTATION,
     "heun": NO_COMPUTATION,
+    "energy_distance": {
+        "operands: a[:, None] - b -> b - a[:, None]": "a norm knows no sign",
+        "order: ((made, real), (made, made), (real, real)) -> ((made, real), (real, real), (made, made))": "both are taken off alike",
+        "order: ((made, real), (made, made), (real, real)) -> ((real, made), (made, made), (real, real))": "a mean over the same pairs",
+    },
 }
