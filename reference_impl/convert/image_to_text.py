@@ -520,7 +520,7 @@ ABLATIONS = {"no position codes": Ablation(Config(positions=False), "exact_displ
 LEAKS = SEEN
 
 
-BRIEF = Config(steps=210, learning_rate=3e-3, weight_decay=0.05)
+BRIEF = Config(steps=185, learning_rate=3e-3, weight_decay=0.05)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

@@ -464,7 +464,7 @@ ABLATIONS = {
 LEAKS = LENGTH | SEEN
 
 
-BRIEF = Config(steps=125, batch_size=48, learning_rate=5e-3)  # for the demo
+BRIEF = Config(steps=105, batch_size=48, learning_rate=5e-3)  # for the demo
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:

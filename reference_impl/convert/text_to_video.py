@@ -423,7 +423,7 @@ LEAKS = KNOWN_WORDS | SEEN
 
 
 # For the demo: the digits are not yet good.
-BRIEF = Config(steps=450, share=0.5, first_channels=16, channels=8, batch_size=12, learning_rate=6e-3)
+BRIEF = Config(steps=350, share=0.5, first_channels=16, channels=8, batch_size=12, learning_rate=6e-3)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:
@@ -432,8 +432,8 @@ def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figu
     In the last row the second stage is told level 0, and copies the noise.
     """
     model = train(config, device=device, progress=False)
-    captions = [motion.caption(digit, motion.PLACES[digit % 4], template=4) for digit in range(6)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4), layout="constrained")
+    captions = [motion.caption(digit, motion.PLACES[digit % 4], template=4) for digit in range(5)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.5), layout="constrained")
     show_grid(
         left,
         convert(model, captions).flatten(0, 1),
