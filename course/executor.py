@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.guard import Change, Guard, spoil, strided, tensors_in
+from course.guard import Change, Guard, as_tensor, spoil, strided, tensors_in
 from course.wire import UNCOPIED, Changed, ImplementationError, Named, Remote, Target, describe, is_answer_file
 
 PLAIN = (type(None), bool, int, float, str)
@@ -249,7 +249,10 @@ class Executor:
             here = value.detach().to(self._device)
             return strided(here, self._handed) if self._strided else here.clone()
         if isinstance(value, np.ndarray):
-            return value.copy()
+            self._handed += 1
+            return (
+                strided(as_tensor(value), self._handed).numpy() if self._strided and value.dtype.kind in "biufc" else value.copy()
+            )
         if isinstance(value, Remote):
             return self._objects[value.id]
         if isinstance(value, Named):
@@ -286,13 +289,15 @@ class Executor:
 
 
 def moved(value: Any, how: str) -> Any:
-    """`value` with its modules and floating tensors in the dtype called `how`, or all of them on `meta`."""
+    """`value` with its modules and floating tensors and arrays in the dtype called `how`, or all tensors on `meta`."""
     if isinstance(value, nn.Module):
         return value.to("meta") if how == "meta" else value.to(getattr(torch, how))
     if isinstance(value, Tensor):
         if how == "meta":
             return value.to("meta")
         return value.to(getattr(torch, how)) if value.is_floating_point() else value
+    if isinstance(value, np.ndarray):
+        return value.astype(how) if value.dtype.kind == "f" else value
     if isinstance(value, list | tuple):
         return type(value)(moved(item, how) for item in value)
     if isinstance(value, dict):
