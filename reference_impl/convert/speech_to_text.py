@@ -510,12 +510,12 @@ GATES = (
 )
 ABLATIONS = {
     "one alignment for the truth": Ablation(Config(alignment="even"), "wer", lower_by=0.1),
-    "no noise in training": Ablation(Config(disturbed=False), "wer_noisy", lower_by=0.2),
+    "clean sound only": Ablation(Config(disturbed=False), "wer_noisy", lower_by=0.2),
 }
 LEAKS = LENGTH
 
 
-BRIEF = Config(channels=64, layers=4, steps=250, learning_rate=5e-3)
+BRIEF = Config(channels=64, layers=4, disturbed=False, steps=250, learning_rate=5e-3)
 
 
 def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figure:
