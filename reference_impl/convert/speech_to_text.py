@@ -341,7 +341,7 @@ class Config:
     dropout: float = 0.1
     alignment: str = "ctc"
     disturbed: bool = True
-    steps: int = 800
+    steps: int = 600
     batch_size: int = 16
     learning_rate: float = 3e-3
 
@@ -468,13 +468,14 @@ def choose(model: SpeechToText, waveforms: Float[Tensor, "N S"], texts: Sequence
 
 def evaluate(model: SpeechToText, *, seed: int = 0) -> dict[str, float]:
     """The word error rate on voices never heard (`test`), and there on pairs of words never heard together: as they were recorded
-    (`compositional`, 8 utterances), and put together from two recordings (`spliced`, 216); then `noisy` ones, at other speeds.
+    (`compositional`, 8 utterances), and put together from two recordings (`spliced`, 216); then at other speeds under noise (`noisy`).
 
-    Beside it: the best that one phrase for everything could do; the phrase of the nearest training utterance; and the judges, who only
-    choose among the ten digits and the four places. With the folder of the Free Spoken Digit Dataset in AIGC_FSDD, people as well. They
-    say a digit and no place, so a second word is an error; `digit_accuracy_human` is that of `choose` among the ten. `seed` has no
-    effect: what is drawn is the same each time.
+    Letters are free in `wer`; `wer_choose` has the model `choose` among the 40 phrases. Beside it: the best that one phrase for
+    everything could do, `nearest_phrases` by the whole and by halves, and the judges: the last two choose among ten digits and four
+    places. With the folder of the Free Spoken Digit Dataset in AIGC_FSDD, people as well. They say a digit and no place, so a second
+    word is an error; `digit_accuracy_human` is that of `choose` among the ten. `seed` has no effect: what is drawn is always the same.
     """
+    phrases = [motion.phrase(digit, place) for digit in range(motion.DIGITS) for place in motion.PLACES]
     test, unseen = motion.speech("test"), motion.speech("compositional")
     banks = {"": test, "_compositional": unseen, "_spliced": spliced(test)}
     banks |= {"_noisy": noisy(test), "_noisy_spliced": noisy(banks["_spliced"])}
@@ -488,6 +489,7 @@ def evaluate(model: SpeechToText, *, seed: int = 0) -> dict[str, float]:
         figures |= {
             "wer" + suffix: word_error_rate(convert(model, bank.waveforms), said),
             "wer_greedy" + suffix: word_error_rate(convert(model, bank.waveforms, width=0), said),
+            "wer_choose" + suffix: word_error_rate([phrases[i] for i in choose(model, bank.waveforms, phrases).tolist()], said),
             "wer_constant" + suffix: min(word_error_rate([phrase] * len(bank), said) for phrase in sorted(set(said))),
             "wer_nearest" + suffix: word_error_rate(nearest_phrases(bank.waveforms), said),
             "wer_halves" + suffix: word_error_rate(nearest_phrases(bank.waveforms, halves=True), said),
@@ -506,7 +508,7 @@ GATES = (
     Gate("wer", at_most=0.05, baseline="wer_nearest", ceiling="wer_judges"),
     Gate("wer_compositional", at_most=0.15, below="wer_nearest_compositional", baseline="wer_nearest_compositional"),
     Gate("wer_spliced", at_most=0.1, below="wer_halves_spliced", baseline="wer_halves_spliced", ceiling="wer_judges_spliced"),
-    Gate("wer_noisy_spliced", at_most=0.15, below="wer_halves_noisy_spliced", baseline="wer_halves_noisy_spliced"),
+    Gate("wer_choose_noisy_spliced", at_most=0.08, below="wer_halves_noisy_spliced", baseline="wer_halves_noisy_spliced"),
 )
 ABLATIONS = {
     "one alignment for the truth": Ablation(Config(alignment="even"), "wer", lower_by=0.1),
