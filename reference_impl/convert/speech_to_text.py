@@ -19,7 +19,7 @@ each beginning of a text, and so finds texts that are likely although none of th
 
 **Asked in interviews.** What is the blank for? Why must equal letters have one between them, and how many frames does a text need? What
 does CTC assume of the frames? Why is the best alignment not the best text? Why in logarithms, and what happens to gradients at $-\infty$?
-Why are CTC's outputs spikes? What is WER, and can it exceed 1?
+Why are CTC's outputs spikes? What is WER, and can it exceed 1? What does all this do that copying the nearest recording does not?
 
 **Sources.** Graves et al., *Connectionist Temporal Classification* (2006), section 4 and eq. 5 to 8; Hannun et al., *First-Pass Large
 Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs* (2014), algorithm 1.
@@ -301,7 +301,7 @@ def cepstra(waveforms: Float[Tensor, "N S"], *, points: int = 32, coefficients: 
 
 @lru_cache(maxsize=1)
 def templates() -> Float[Tensor, "K C P"]:
-    """The `cepstra` of the training utterances at three speeds, each as it is and under noise of 10 dB: all bank, then all bank again."""
+    """The `cepstra` of the training utterances at three speeds, with noise 10 dB weaker and next to none: six times the whole bank."""
     bank, generator = motion.speech("train"), torch.Generator().manual_seed(1)
     return torch.cat(
         [
