@@ -212,9 +212,9 @@ def bodies(body):
         ("return x - x.mean(axis=0)", ("keepdim", "x.mean(axis=0, keepdims=True)")),
         ("return x / x.std(axis=0, ddof=1)", ("bias", "x.std(axis=0)")),
         ("return x / x.std(axis=0)", ("bias", "x.std(axis=0, ddof=1)")),
-        ("return np.concatenate([x, x])", ("function", "np.stack([x, x])")),
+        ("return np.concatenate([x, x])", ("function", "np.stack")),
         ("return np.concatenate([x, x])", ("dim", "np.concatenate([x, x], axis=1)")),
-        ("return np.zeros(x.shape, dtype=np.float64) + x", ("dtype", "np.zeros(x.shape, dtype=np.float32)")),
+        ("return np.zeros(x.shape, dtype=np.float64) + x", ("dtype", "np.float32")),
         ("return x * n", ("argument ignored", "x = np.zeros_like(x)")),
         ("return x * n", ("argument changed", "_result = x * n; x[...] = 0; return _result")),
         ("return x * n", ("seed", "np.random.seed(0)")),
@@ -222,7 +222,8 @@ def bodies(body):
     ],
 )
 def test_mutants_of_numpy_are_written_in_numpy(body, mutant):
-    assert mutant in bodies(body)
+    operator, after = mutant
+    assert any(operator == made and after in text for made, text in bodies(body)), bodies(body)
 
 
 def test_there_is_no_gradient_to_cut_off():
