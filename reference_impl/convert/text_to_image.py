@@ -153,6 +153,7 @@ class Config:
     timesteps: int = 1000
     drop: float = 0.1
     moved: bool = True
+    noise: float = 1.0
     guidance: float = 1.3
     sampling_steps: int = 40
     steps: int = 1300
@@ -165,29 +166,30 @@ class CaptionEncoder(nn.Module):
     """Word embeddings under attention pooling: two learned queries, so that one may look for the digit and one for the place.
 
     With `moved` each has a job of its own: what the first finds becomes the condition, and a head on what the second finds says how far
-    from the middle to draw. Without, both together are the condition.
+    from the middle the digit is. Without, both together are the condition.
     The pooled words carry no order. Neither does the meaning of a caption, so a new order of known words is no new language.
     """
 
     def __init__(self, width: int, moved: bool = True, embedding: int = 64) -> None:
         super().__init__()
         self.moved = moved
+        self.sharpness, self.gain = (4, 2)
         self.embedding = nn.Embedding(len(motion.VOCABULARY), embedding)
         self.queries = nn.Linear(embedding, 2, bias=False)
         self.output = nn.Linear(embedding if moved else 2 * embedding, width)
         self.head = nn.Sequential(nn.Linear(embedding, 32), nn.SiLU(), nn.Linear(32, 2))
 
-    def forward(self, tokens: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B 2"]]:
-        """The condition of each caption, and how far down and right of the middle its digit is, in halves of a picture: 0 without `moved`.
-
-        Padding gets no attention."""
+    def forward(self, tokens: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B E"]]:
+        """The condition of each caption, and what it says of the place; padding gets no attention."""
         words = self.embedding(tokens)  # (B, L, E)
-        scores = self.queries(words).masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)  # (B, L, 2)
-        pooled = 4 * scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E); 4: two words of seven matter, it averages all
-        if not self.moved:
-            return self.output(pooled.flatten(1)), pooled.new_zeros(len(tokens), 2)
+        scores = self.sharpness * self.queries(words).masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)  # (B, L, 2)
+        pooled = self.gain * scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E)
         digit, place = pooled.unbind(1)
-        return self.output(digit), self.head(place)
+        return self.output(digit if self.moved else pooled.flatten(1)), place
+
+    def shift(self, place: Float[Tensor, "B E"]) -> Float[Tensor, "B 2"]:
+        """How far down and right of the middle that is, in halves of a picture: at the rate of the weights it would hardly move in pixels."""
+        return self.head(place)
 
 
 def roll(pictures: Float[Tensor, "B C H W"], shift: Int[Tensor, "B 2"]) -> Float[Tensor, "B C H W"]:
@@ -264,10 +266,10 @@ class UNet(nn.Module):
         self, x: Float[Tensor, "B 1 24 24"], t: Int[Tensor, " B"], tokens: Int[Tensor, "B L"]
     ) -> Float[Tensor, "B 1 24 24"]:
         """The velocity at noisy pictures `x`, in [-1, 1] but for the noise, of timestep `t` and caption `tokens`."""
-        captions, shift = self.captions(tokens)
+        captions, place = self.captions(tokens)
         if not self.config.moved:
             return self.draw(x, t, captions)
-        pixels = (motion.SIZE / 2 * shift).round().long()  # (B, 2), without a gradient: `train` tells it where the ink is
+        pixels = (motion.SIZE / 2 * self.captions.shift(place)).round().long()  # (B, 2), without a gradient: it has a loss of its own
         return roll(self.draw(roll(x, -pixels), t, captions), pixels)
 
     def diffusion_loss(
@@ -354,10 +356,12 @@ def train(
         tokens = drop_condition(captions[language, batch], torch.rand(B, generator=generator), config.drop)
         t = draw_timesteps(torch.rand(B, generator=generator), config.timesteps)
         noise = torch.randn(B, 1, motion.SIZE, motion.SIZE, generator=generator)
+        blur = torch.randn(B, model.captions.embedding.embedding_dim, generator=generator)
         x0, tokens, t, noise = pictures[batch].to(device), tokens.to(device), t.to(device), noise.to(device)
         with autocast(device, precision):
             loss = model.diffusion_loss(x0, tokens, t, noise, schedule)
-            _, shift = model.captions(tokens)
+            _, place = model.captions(tokens)
+            shift = model.captions.shift(place + config.noise * blur.to(device))
         loss = loss + F.mse_loss(shift.float(), centres[batch].to(device))  # where the ink is: all that is told of a place
         optimizer.zero_grad()
         loss.backward()
