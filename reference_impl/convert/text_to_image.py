@@ -142,9 +142,10 @@ def drop_condition(tokens: Int[Tensor, "B L"], uniforms: Float[Tensor, " B"], pr
 
 @dataclass(frozen=True)
 class Config:
-    """channels (a multiple of 8) and width: of the U-Net and of its condition; timesteps T; drop: share of captions hidden; moved: whether
-    the digit is drawn in the middle and then moved, or drawn in place from one code for both.
+    """channels (a multiple of 8) and width: of the U-Net and of its condition; timesteps T; drop: share of captions hidden.
 
+    moved: whether the digit is drawn in the middle and then moved, or in place, from one code for both; noise: the deviation of what is
+    added to the place's code where the head learns from it.
     guidance and sampling_steps are what `convert` uses; steps, batch_size, learning_rate and ema_decay drive `train`.
     """
 
@@ -173,22 +174,22 @@ class CaptionEncoder(nn.Module):
     def __init__(self, width: int, moved: bool = True, embedding: int = 64) -> None:
         super().__init__()
         self.moved = moved
-        self.sharpness, self.gain = (4, 2)
         self.embedding = nn.Embedding(len(motion.VOCABULARY), embedding)
         self.queries = nn.Linear(embedding, 2, bias=False)
         self.output = nn.Linear(embedding if moved else 2 * embedding, width)
         self.head = nn.Sequential(nn.Linear(embedding, 32), nn.SiLU(), nn.Linear(32, 2))
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B E"]]:
-        """The condition of each caption, and what it says of the place; padding gets no attention."""
+        """The condition of each caption, and the code of what it says of the place; padding gets no attention."""
         words = self.embedding(tokens)  # (B, L, E)
-        scores = self.sharpness * self.queries(words).masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)  # (B, L, 2)
-        pooled = self.gain * scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E)
+        scores = 4 * self.queries(words)  # (B, L, 2); 4: at first each query would rather find one word than the average of all
+        scores = scores.masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)
+        pooled = 2 * scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E)
         digit, place = pooled.unbind(1)
         return self.output(digit if self.moved else pooled.flatten(1)), place
 
     def shift(self, place: Float[Tensor, "B E"]) -> Float[Tensor, "B 2"]:
-        """How far down and right of the middle that is, in halves of a picture: at the rate of the weights it would hardly move in pixels."""
+        """How far down and right of the middle that is, in halves of a picture: pixels would be too large at first to say."""
         return self.head(place)
 
 
@@ -269,7 +270,8 @@ class UNet(nn.Module):
         captions, place = self.captions(tokens)
         if not self.config.moved:
             return self.draw(x, t, captions)
-        pixels = (motion.SIZE / 2 * self.captions.shift(place)).round().long()  # (B, 2), without a gradient: it has a loss of its own
+        shift = motion.SIZE / 2 * self.captions.shift(place)  # (B, 2), in pixels
+        pixels = shift.round().long()  # this has no gradient: the head has a loss of its own
         return roll(self.draw(roll(x, -pixels), t, captions), pixels)
 
     def diffusion_loss(
@@ -435,8 +437,13 @@ GATES = (
     Gate("digit", at_least=0.95, baseline="digit_chance", ceiling="digit_ceiling"),
     Gate("place", at_least=0.95, baseline="place_chance", ceiling="place_ceiling"),
     Gate("diversity", at_least=0.75, at_most=1.2),
+    Gate("digit_compositional", at_least=0.8, baseline="digit_chance", ceiling="digit_ceiling_compositional"),
+    Gate("place_compositional", at_least=0.95, baseline="place_chance", ceiling="place_ceiling_compositional"),
 )
-ABLATIONS = {"no guidance": Ablation(Config(guidance=1.0), "digit", higher_by=0.03)}
+ABLATIONS = {
+    "no guidance": Ablation(Config(guidance=1.0), "digit", higher_by=0.03),
+    "one code for digit and place": Ablation(Config(moved=False), "digit_compositional", higher_by=0.5),
+}
 LEAKS = KNOWN_WORDS | SEEN
 
 
