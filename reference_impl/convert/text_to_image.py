@@ -144,8 +144,7 @@ def drop_condition(tokens: Int[Tensor, "B L"], uniforms: Float[Tensor, " B"], pr
 class Config:
     """channels (a multiple of 8) and width: of the U-Net and of its condition; timesteps T; drop: share of captions hidden.
 
-    moved: whether the digit is drawn in the middle and then moved, or in place, from one code for both; noise: the deviation of what is
-    added to the place's code where the head learns from it.
+    moved: whether the digit is drawn in the middle and then moved, or in place, from one code for both.
     guidance and sampling_steps are what `convert` uses; steps, batch_size, learning_rate and ema_decay drive `train`.
     """
 
@@ -154,7 +153,6 @@ class Config:
     timesteps: int = 1000
     drop: float = 0.1
     moved: bool = True
-    noise: float = 1.0
     guidance: float = 1.3
     sampling_steps: int = 40
     steps: int = 1300
@@ -182,9 +180,9 @@ class CaptionEncoder(nn.Module):
     def forward(self, tokens: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B E"]]:
         """The condition of each caption, and the code of what it says of the place; padding gets no attention."""
         words = self.embedding(tokens)  # (B, L, E)
-        scores = 4 * self.queries(words)  # (B, L, 2); 4: at first each query would rather find one word than the average of all
-        scores = scores.masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)
-        pooled = 2 * scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E)
+        scores = self.queries(words).masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)  # (B, L, 2)
+        pooled = scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E)
+        pooled = 4 * pooled  # two words of seven matter: 4 makes up for averaging them with the rest
         digit, place = pooled.unbind(1)
         return self.output(digit if self.moved else pooled.flatten(1)), place
 
@@ -358,12 +356,11 @@ def train(
         tokens = drop_condition(captions[language, batch], torch.rand(B, generator=generator), config.drop)
         t = draw_timesteps(torch.rand(B, generator=generator), config.timesteps)
         noise = torch.randn(B, 1, motion.SIZE, motion.SIZE, generator=generator)
-        blur = torch.randn(B, model.captions.embedding.embedding_dim, generator=generator)
         x0, tokens, t, noise = pictures[batch].to(device), tokens.to(device), t.to(device), noise.to(device)
         with autocast(device, precision):
             loss = model.diffusion_loss(x0, tokens, t, noise, schedule)
             _, place = model.captions(tokens)
-            shift = model.captions.shift(place + config.noise * blur.to(device))
+            shift = model.captions.shift(place)
         loss = loss + F.mse_loss(shift.float(), centres[batch].to(device))  # where the ink is: all that is told of a place
         optimizer.zero_grad()
         loss.backward()
