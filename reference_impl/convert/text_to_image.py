@@ -153,7 +153,7 @@ class Config:
     timesteps: int = 1000
     drop: float = 0.1
     moved: bool = True
-    guidance: float = 1.3
+    guidance: float = 1.5
     sampling_steps: int = 40
     steps: int = 1300
     batch_size: int = 32
