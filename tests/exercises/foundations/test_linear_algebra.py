@@ -53,6 +53,13 @@ def assert_orthonormal(columns, *, what, hint="", tolerance=EXACT):
     assert_close(columns.T @ columns, expected, tolerance=tolerance, what=f"{what}, columns times columns,", hint=hint)
 
 
+def assert_positive_tops(columns, *, what):
+    """Signs are as agreed: the entry of largest magnitude is positive."""
+    top = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])]
+    hint = "turn the columns as `oriented` does, and those of U with those of V"
+    assert_true(bool((top > 0).all()), f"the entry of largest magnitude of {what} is negative", hint=hint)
+
+
 def powers(n, m):
     """A Vandermonde matrix: its columns depend on each other the more, the more there are."""
     return np.linspace(0, 1, n)[:, None] ** np.arange(m)
@@ -477,6 +484,7 @@ def test_larger_matrices_converge_too(impl, draw):
     hint = "one sweep undoes part of what it did: sweep until nothing is left, SWEEPS times"
     assert_close(values, np.linalg.eigvalsh(a)[::-1].copy(), tolerance=EXACT, what="the eigenvalues", hint=hint)
     assert_close(a @ vectors, vectors * values, tolerance=EXACT, what="A V", hint=hint)
+    assert_positive_tops(vectors, what="an eigenvector")
 
 
 @pytest.mark.stub("jacobi_eigh")
@@ -596,7 +604,8 @@ def test_the_singular_value_decomposition(impl, draw, shape):
 def test_svd_of_larger_matrices(impl, draw):
     """A larger matrix converges too."""
     n, m = draw.integer(10, 14), draw.integer(10, 14)
-    assert_svd(impl, gaussian(draw, n, m), hint="sweep over all pairs of columns, SWEEPS times")
+    _, _, vt = assert_svd(impl, gaussian(draw, n, m), hint="sweep over all pairs of columns, SWEEPS times")
+    assert_positive_tops(vt.T, what="a right singular vector")
 
 
 @pytest.mark.stub("svd")
@@ -643,12 +652,7 @@ def test_svd_of_a_single_row_or_column(impl, draw):
     x = gaussian(draw, n)
     for a in (x[:, None], x[None], -np.abs(x[:, None]), np.array([[-2.0]])):
         _, _, vt = assert_svd(impl, a, hint="the sign goes where `oriented` wants it, by V")
-        top = vt.T[np.abs(vt.T).argmax(), 0]
-        assert_true(
-            bool(top > 0),
-            "the largest entry of V is negative",
-            hint="V is turned so that its largest entry is positive, and U with it",
-        )
+        assert_positive_tops(vt.T, what="V")
 
 
 @pytest.mark.stub("svd")
@@ -709,12 +713,15 @@ def test_the_nearest_matrix_of_a_rank(impl, draw, shape):
 @pytest.mark.stub("low_rank")
 def test_a_rank_that_is_none_is_refused(impl, draw):
     """Ranks below 1 and above the smaller side are refused, that of the smaller side is not."""
-    n, m = draw.size(), draw.size()
+    n = draw.size()
+    m = n + draw.integer(1, 3)
     a = well(draw, n, m)
-    assert_close(np.matmul(*impl.low_rank(a, min(n, m))), a, what="the product at full rank", hint="k = min(n, m) is legal")
-    for k in (0, -1, min(n, m) + 1, max(n, m) + 2):
-        with raises(ValueError, hint=f"a {n} by {m} matrix has a rank of 1 to {min(n, m)}: slicing would not complain"):
-            impl.low_rank(a, k)
+    for case in (a, a.T.copy(), a[:, :n].copy()):
+        most = min(case.shape)
+        assert_close(np.matmul(*impl.low_rank(case, most)), case, what="the product at full rank", hint="k = min(n, m) is legal")
+        for k in (0, -1, most + 1, m + 2):
+            with raises(ValueError, hint=f"a matrix of {case.shape} has a rank of 1 to {most}: slicing would not complain"):
+                impl.low_rank(case, k)
 
 
 @pytest.mark.stub("low_rank")
@@ -800,15 +807,17 @@ def test_as_many_components_as_there_can_be(impl, draw):
 @pytest.mark.stub("pca")
 def test_impossible_requests_are_refused(impl, draw):
     """Too few items, and numbers of components that cannot be, are refused."""
-    n, d = draw.integer(2, 6), draw.size()
+    n = draw.integer(2, 5)
+    d = n + draw.integer(1, 3)
     x = spread(draw, n, d)
     for legal in (x, x[:2]):
         _, _, variances = impl.pca(legal, 1)
-        expected = np.linalg.eigvalsh(np.atleast_2d(np.cov(legal.T)))[-1:]
+        expected = np.linalg.eigvalsh(np.cov(legal.T))[-1:]
         assert_close(variances, expected, tolerance=1e-9, what="the variance", hint="one component, and two items, are legal")
-    for k in (0, -1, min(n, d) + 1, max(n, d) + 2):
-        with raises(ValueError, hint=f"{n} items of {d} numbers have 1 to {min(n, d)} components: slicing would not complain"):
-            impl.pca(x, k)
+    for case in (x, x.T.copy(), x[:, :n].copy()):
+        for k in (0, -1, n + 1, d + 2):
+            with raises(ValueError, hint=f"{len(case)} items have 1 to {n} components here: slicing would not complain"):
+                impl.pca(case, k)
     for few in (x[:1], x[:0]):
         with raises(ValueError, hint="one item has no variance: n − 1 is 0"):
             impl.pca(few, 1)
