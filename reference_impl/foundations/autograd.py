@@ -29,7 +29,7 @@ does a second `backward` raise?
 **Sources.** Linnainmaa, *Taylor expansion of the accumulated rounding error* (1976); Rumelhart, Hinton and Williams, *Learning
 representations by back-propagating errors* (1986), eq. 4 to 7; Baydin et al., *Automatic Differentiation in Machine Learning: a Survey*
 (2018), section 3.2 (reverse mode and its cost); Chellapilla et al., *High Performance Convolutional Neural Networks for Document
-Processing* (2006), section 2 (patches as columns).
+Processing* (2006), on unrolled convolution.
 
 **In this course.** [Question](../../questions/foundations/autograd.md) · [exercise](../../notebooks/foundations/autograd.ipynb) ·
 [solution](../../solutions/foundations/autograd.ipynb)
@@ -55,8 +55,8 @@ Rule = Callable[[np.ndarray], tuple[np.ndarray, ...]]  # the gradient of an outp
 def unbroadcast(grad: Float[np.ndarray, "*stretched"], shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
     """The gradient of an array of `shape` that was broadcast to the shape of `grad`: summed over every axis that was stretched.
 
-    Axes that broadcasting put in front disappear; those that had size 1 have it again. Raises ValueError if `shape` does not broadcast to
-    the shape of `grad`.
+    Axes that broadcasting put in front disappear; those that had size 1 have it again. An array comes back also where no axis is left
+    (`np.sum` would give a scalar). Raises ValueError if `shape` does not broadcast to the shape of `grad`.
     """
     if np.broadcast_shapes(grad.shape, shape) != grad.shape:
         raise ValueError(f"an array of shape {shape} is not broadcast to {grad.shape}")
@@ -64,7 +64,7 @@ def unbroadcast(grad: Float[np.ndarray, "*stretched"], shape: tuple[int, ...]) -
         return grad
     lead = grad.ndim - len(shape)
     stretched = [lead + i for i, size in enumerate(shape) if size == 1]
-    return grad.sum(axis=(*range(lead), *stretched)).reshape(shape)
+    return np.asarray(grad.sum(axis=(*range(lead), *stretched))).reshape(shape)
 
 
 def sum_backward(
@@ -130,7 +130,7 @@ def im2col(
     """Every K × L patch of an image as a column: channels, rows and columns of the patch in the order of `x`, as in `F.unfold`.
 
     `padding` zeros are put around the image, and patches begin at every `stride`-th place of either axis, row by row. Raises ValueError if
-    the padded image is smaller than a patch. Chellapilla et al. (2006), section 2.
+    the padded image is smaller than a patch. Chellapilla et al. (2006), unrolled convolution.
     """
     (B, C, H, W), (K, L) = x.shape, size
     if H + 2 * padding < K or W + 2 * padding < L:
