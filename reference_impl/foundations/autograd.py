@@ -60,11 +60,12 @@ def unbroadcast(grad: Float[np.ndarray, "*stretched"], shape: tuple[int, ...]) -
     """
     if np.broadcast_shapes(grad.shape, shape) != grad.shape:
         raise ValueError(f"an array of shape {shape} is not broadcast to {grad.shape}")
-    if grad.shape == shape:
-        return grad
-    lead = grad.ndim - len(shape)
-    stretched = [lead + i for i, size in enumerate(shape) if size == 1]
-    return np.asarray(grad.sum(axis=(*range(lead), *stretched))).reshape(shape)
+    while grad.ndim > len(shape):
+        grad = np.asarray(grad.sum(axis=0))
+    for axis, size in enumerate(shape):
+        if size == 1:
+            grad = grad.sum(axis=axis, keepdims=True)
+    return grad
 
 
 def sum_backward(
@@ -73,14 +74,15 @@ def sum_backward(
     """The gradient of `x` of this `shape`, from that of `x.sum(axis)`: each summand gets the gradient of its sum.
 
     `axis` is that of `np.sum`: one, several, counted from the end if negative, or None for all. It does not matter whether the sum kept
-    the axes (`keepdims`). Raises ValueError if `grad` does not have as many elements as there are sums.
+    the axes (`keepdims`). Raises ValueError if `grad` has the shape of neither.
     """
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     summed = {i % len(shape) for i in axes}
     kept = tuple(1 if i in summed else size for i, size in enumerate(shape))
-    if grad.size != np.prod(kept):
-        raise ValueError(f"sums over axes {sorted(summed)} of shape {shape} have a gradient of shape {kept}, got {grad.shape}")
-    return np.broadcast_to(grad.reshape(kept), shape).copy()
+    left = tuple(size for i, size in enumerate(shape) if i not in summed)
+    if grad.shape != kept and grad.shape != left:
+        raise ValueError(f"sums over axes {sorted(summed)} of shape {shape} have shape {left}, got a gradient of {grad.shape}")
+    return np.broadcast_to(grad.reshape(kept), shape)
 
 
 def matmul_backward(
@@ -124,6 +126,11 @@ def softmax_cross_entropy(
     return float(-log_p[np.arange(len(rows)), wanted].sum() / count), gradient
 
 
+def bordered(x: Float[np.ndarray, "B C H W"], padding: int) -> Float[np.ndarray, "B C H2 W2"]:
+    """Images with `padding` rows and columns of zeros all around."""
+    return np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+
+
 def im2col(
     x: Float[np.ndarray, "B C H W"], size: tuple[int, int], stride: int = 1, padding: int = 0
 ) -> Float[np.ndarray, "B CKL P"]:
@@ -133,12 +140,13 @@ def im2col(
     the padded image is smaller than a patch. Chellapilla et al. (2006), unrolled convolution.
     """
     (B, C, H, W), (K, L) = x.shape, size
-    if H + 2 * padding < K or W + 2 * padding < L:
+    rows, columns = (H + 2 * padding - K) // stride + 1, (W + 2 * padding - L) // stride + 1
+    if rows < 1 or columns < 1:
         raise ValueError(f"images of {H} × {W}, padded by {padding}, are smaller than patches of {K} × {L}")
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    patches = np.lib.stride_tricks.sliding_window_view(x, size, axis=(2, 3))[:, :, ::stride, ::stride]  # (B, C, H', W', K, L)
-    rows, columns = patches.shape[2:4]
-    return patches.transpose(0, 1, 4, 5, 2, 3).reshape(B, C * K * L, rows * columns)
+    x = bordered(x, padding)
+    offsets = [(i, j) for i in range(K) for j in range(L)]  # within the patch: each gives one number of every patch
+    pixels = [x[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride] for i, j in offsets]
+    return np.stack(pixels, axis=2).reshape(B, C * K * L, rows * columns)
 
 
 def conv2d(
@@ -164,8 +172,8 @@ def conv2d_backward(
     (B, C, H, W), (O, _, K, L), (rows, columns) = x.shape, w.shape, grad.shape[2:]
     flat = grad.reshape(B, O, rows * columns)  # (B, O, P)
     of_w = np.einsum("bop,bdp->od", flat, im2col(x, (K, L), stride, padding)).reshape(w.shape)
-    shares = (w.reshape(O, -1).T @ flat).reshape(B, C, K, L, rows, columns)
-    padded = np.zeros((B, C, H + 2 * padding, W + 2 * padding), dtype=grad.dtype)
+    shares = (w.reshape(O, C * K * L).T @ flat).reshape(B, C, K, L, rows, columns)
+    padded = bordered(np.zeros_like(x), padding)
     for i in range(K):
         for j in range(L):
             padded[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride] += shares[:, :, i, j]
@@ -178,16 +186,15 @@ def topological_order(root: "Value") -> list["Value"]:
     Graphs may be deep (a recurrence of thousands of steps), so this is no recursion: Python would stop it at a depth of 1000.
     """
     order: list[Value] = []
-    seen, waiting = {id(root)}, [(root, iter(root.parents))]
+    seen: set[int] = set()
+    waiting = [root]
     while waiting:
-        node, parents = waiting[-1]
-        parent = next((p for p in parents if id(p) not in seen), None)
-        if parent is None:  # all that it is made of is in the order
-            order.append(node)
-            waiting.pop()
+        parent = next((p for p in waiting[-1].parents if id(p) not in seen), None)
+        if parent is None:  # all that the last one is made of is in the order
+            order.append(waiting.pop())
         else:
             seen.add(id(parent))
-            waiting.append((parent, iter(parent.parents)))
+            waiting.append(parent)
     return order
 
 
@@ -297,8 +304,8 @@ class Value:
 
     def relu(self) -> "Value":
         """Positive part; the derivative at 0 is taken as 0."""
-        x = self.data
-        return Value(np.maximum(x, 0), (self,), lambda g: (g * (x > 0),))
+        positive = self.data > 0
+        return Value(np.maximum(self.data, 0), (self,), lambda g: (g * positive,))
 
     def reshape(self, *shape: int) -> "Value":
         """The same numbers in another shape."""

@@ -39,7 +39,7 @@ def sized(pattern, sizes):
 
 @pytest.mark.stub("unbroadcast")
 @pytest.mark.parametrize("square", [False, True])
-@pytest.mark.parametrize("pattern", ["a b c", "1 b c", "a 1 c", "a b 1", "1 b 1", "b c", "1 c", "b 1", "c", "1", ""])
+@pytest.mark.parametrize("pattern", ["1 b c", "a 1 c", "a b 1", "1 b 1", "b c", "1 c", "b 1", "c", "1", "", "a b c"])
 def test_a_gradient_has_the_shape_of_its_input_again(impl, draw, pattern, square):
     """The gradient of an input that was broadcast is summed over every axis that was stretched."""
     a, b, c = [draw.size()] * 3 if square else [draw.size() for _ in range(3)]
@@ -62,6 +62,7 @@ def test_shapes_that_do_not_broadcast_are_refused(impl, draw):
         ((1, n), (m, n)),
         ((n,), (n, 1)),
     ]
+    assert_equal(impl.unbroadcast(np.ones((n, m)), (n, 1)), np.full((n, 1), float(m)), hint="each number was used m times")
     for have, shape in wrong:
         with raises(
             ValueError, hint=f"an array of shape {shape} is never broadcast to {have}: has the number of elements misled you?"
@@ -99,20 +100,43 @@ def test_each_summand_gets_the_gradient_of_its_sum(impl, draw, axis, square):
 
 @pytest.mark.stub("sum_backward")
 def test_all_axes_are_summed_by_default(impl, draw):
-    shape, grad = tuple(draw.sizes(3)), np.array(draw.number(-2, 2))
+    shape, grad = tuple(draw.sizes(3)), normal(draw)
     hint = "`x.sum()` adds up everything, and so its gradient, a single number, goes to every element"
     assert_close(impl.sum_backward(grad, shape), np.full(shape, grad), hint=hint, hint_for="values shape")
-    assert_close(impl.sum_backward(grad, ()), grad, hint="the sum of a single number has no axes at all", hint_for="values shape")
 
 
 @pytest.mark.stub("sum_backward")
-def test_a_gradient_of_another_size_is_refused(impl, draw):
-    n, m = draw.sizes(2)
-    for have, axis in (((n,), 0), ((m,), 1), ((n, m), 0), ((1,), -1), ((m, 1), (0, 1)), ((), 0)):
+def test_a_gradient_of_another_shape_is_refused(impl, draw):
+    n, m, k = draw.sizes(3)
+    grad = normal(draw, m, k)
+    assert_close(
+        impl.sum_backward(grad, (n, m, k), 0), np.stack([grad] * n), tolerance=EXACT, hint="each of the summands gets it"
+    )
+    wrong = [
+        ((n, k), 0),
+        ((k, m), 0),
+        ((m * k,), 0),
+        ((n, m, k), 0),
+        ((1, k, m), 0),
+        ((1,), 0),
+        ((), 1),
+        ((m, 1), -1),
+        ((n,), (0, 1)),
+    ]
+    for have, axis in wrong:
         with raises(
-            ValueError, hint=f"the sums of shape ({n}, {m}) over axis {axis} are not of shape {have}: nothing may be stretched"
+            ValueError, hint=f"the sums of shape ({n}, {m}, {k}) over axis {axis} are not of shape {have}: nothing is stretched"
         ):
-            impl.sum_backward(normal(draw, *have), (n, m), axis)
+            impl.sum_backward(normal(draw, *have), (n, m, k), axis)
+
+
+@pytest.mark.stub("unbroadcast")
+def test_a_sum_in_float32_stays_float32(impl, draw):
+    n, m = draw.sizes(2)
+    grad = normal(draw, n, m, dtype=torch.float32)
+    for shape in ((1, m), (n, 1), (m,), ()):
+        (expected,) = by_torch(lambda x: x.expand(n, m), [np.zeros(shape, dtype=np.float32)], grad)
+        assert_close(impl.unbroadcast(grad, shape), expected, hint="float32 in, float32 out", hint_for="values dtype")
 
 
 MATRICES = [
@@ -222,7 +246,7 @@ def test_logits_of_any_size_are_safe(impl, draw, dtype):
     order = draw.permutation(4)
     logits, targets = logits[order].numpy(), np.array([2, 1, 0, 0])[order.numpy()]
     hint = "subtract each row's own maximum, and take the logarithm of the sum, not of a softmax that may be 0"
-    check_loss(impl.softmax_cross_entropy(logits, targets), logits, targets, 1e-6 if dtype is torch.float32 else EXACT, hint)
+    check_loss(impl.softmax_cross_entropy(logits, targets), logits, targets, 2e-3 if dtype is torch.float32 else EXACT, hint)
     confident = np.array([[1e4, 0.0]]) if dtype is torch.float64 else np.array([[1e4, 0.0]], dtype=np.float32)
     loss, gradient = impl.softmax_cross_entropy(confident, np.array([1]))
     assert_close(loss, 1e4, hint="−log of a probability that rounds to 0 is infinite: stay in logarithms", hint_for="values NaN")
@@ -232,6 +256,10 @@ def test_logits_of_any_size_are_safe(impl, draw, dtype):
 @pytest.mark.stub("softmax_cross_entropy")
 def test_a_target_that_is_no_class_is_refused(impl, draw):
     N, K = draw.size(2), draw.size(2)
+    extremes = np.array([0, K - 1])
+    check_loss(
+        impl.softmax_cross_entropy(np.zeros((2, K)), extremes), np.zeros((2, K)), extremes, EXACT, "0 and K − 1 are classes"
+    )
     for wrong in (-1, -K, K, K + draw.size(), -101):
         targets = draw.integers(K, (N,)).numpy()
         targets[draw.integer(0, N - 1)] = wrong
@@ -243,7 +271,7 @@ def test_a_target_that_is_no_class_is_refused(impl, draw):
 
 # --- convolution -------------------------------------------------------------------------------------------------------
 
-SETTINGS = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 2)]  # stride, padding
+SETTINGS = [(1, 0), (1, 1), (1, 2), (2, 1), (3, 2), (3, 0)]  # stride, padding
 
 
 def example_of_images(draw, stride, padding, square=False):
@@ -809,7 +837,7 @@ def postorder(root, *, once=True, key=id, parents=lambda node: node.parents):
     return order
 
 
-def walked(self, grad=None, *, keep_graph=False, order=None, refuse=True, spread=True, fresh=True, late=False, inner=False):
+def walked(self, grad=None, *, keep_graph=False, order=None, refuse=True, spread=True, late=False, inner=False):
     """Backward with a plain loop, with one thing done otherwise."""
     if refuse and grad is None and self.data.size != 1:
         raise ValueError("no gradient")
@@ -827,7 +855,7 @@ def walked(self, grad=None, *, keep_graph=False, order=None, refuse=True, spread
             raise RuntimeError("freed")
         total = found[id(node)]
         if node.rule is None or inner:
-            node.grad = np.array(total) if node.grad is None or not fresh else node.grad + total
+            node.grad = np.array(total) if node.grad is None else node.grad + total
         if node.rule is not None:
             for parent, share in zip(node.parents, node.rule(total), strict=True):
                 found[id(parent)] = found[id(parent)] + share
@@ -865,25 +893,25 @@ FAKES = {
     "unbroadcast": {
         "the mean": unbroadcast_by(lambda g, axis, keep: g.mean(axis=axis, keepdims=keep)),
         "the first one": unbroadcast_by(lambda g, axis, keep: g.take([0], axis) if keep else g.take(0, axis)),
-        "only the axes in front": Edit("(*range(lead), *stretched)", "tuple(range(lead))"),
-        "only the axes of size 1": Edit("(*range(lead), *stretched)", "tuple(stretched)"),
+        "only the axes in front": Edit("if size == 1:", "if False:"),
+        "only the axes of size 1": Edit("grad.ndim > len(shape)", "False"),
         "lined up from the left": from_the_left,
         "axes told by their sizes": by_size,
         "whatever has as many elements": unbroadcast_by(lambda g, axis, keep: g.sum(axis=axis, keepdims=keep), check=False),
-        "summed where nothing was stretched": Edit("if size == 1]", "if size <= 2]"),
-        "in float64": Edit("grad.sum(", "grad.astype(np.float64).sum("),
+        "summed where nothing was stretched": Edit("if size == 1:", "if size <= 2:"),
+        "in float64": Edit("grad.sum(axis=axis, keepdims=True)", "grad.sum(axis=axis, keepdims=True, dtype=np.float64)"),
+        "axes that are gone": Edit("keepdims=True", "keepdims=False"),
     },
     "sum_backward": {
         "broadcast as it comes": lambda grad, shape, axis=None: np.broadcast_to(grad, shape).copy(),
-        "the gradient of the mean": Edit(
-            "np.broadcast_to(grad.reshape(kept), shape)",
-            "np.broadcast_to(grad.reshape(kept), shape) * (grad.size / max(math.prod(shape), 1))",
-        ),
+        "the gradient of the mean": Edit("grad.reshape(kept)", "grad.reshape(kept) * (math.prod(kept) / math.prod(shape))"),
         "negative axes are others": Edit("i % len(shape)", "abs(i)"),
         "one axis of several": Edit("else axis\n", "else axis[:1]\n"),
         "only where the axes were kept": lambda grad, shape, axis=None: grad + np.zeros(shape),
         "the last axis by default": Edit("range(len(shape)) if axis is None", "(len(shape) - 1,) if axis is None"),
-        "any gradient that broadcasts": Edit("grad.size != np.prod(kept)", "grad.size not in (1, np.prod(kept))"),
+        "any gradient of as many elements": Edit("grad.shape != kept and grad.shape != left", "grad.size != np.prod(kept)"),
+        "only without the axes": Edit("grad.shape != kept and ", ""),
+        "in float64": Edit("grad.reshape(kept)", "grad.reshape(kept).astype(np.float64)"),
         "a gradient that is only long enough": lambda grad, shape, axis=None: np.resize(grad, shape),
     },
     "matmul_backward": {
@@ -925,14 +953,15 @@ FAKES = {
         "places column by column": im2col_by((0, 1, 2, 3, 5, 4)),
         "the edge repeated": im2col_by((0, 1, 2, 3, 4, 5), mode="edge"),
         "height and width exchanged": im2col_by((0, 1, 2, 3, 4, 5), swap=True),
-        "the stride of one axis": Edit("::stride, ::stride]", "::stride, :]"),
-        "always every place": Edit("::stride, ::stride]", "::1, ::1]"),
-        "padded behind only": Edit("(padding, padding), (padding, padding))", "(0, 2 * padding), (0, 2 * padding))"),
-        "twice the padding": Edit("(padding, padding), (padding, padding))", "(2 * padding, 0), (2 * padding, 0))"),
-        "no patch of the full size": Edit("< K or", "<= K or"),
+        "the stride of one axis": Edit("j : j + stride * columns : stride", "j : j + columns"),
+        "always every place": Edit("x = bordered(x, padding)", "x, stride = bordered(x, padding), 1"),
+        "padded behind only": Edit("bordered(x, padding)", "np.pad(x, ((0, 0), (0, 0), (0, 2 * padding), (0, 2 * padding)))"),
+        "padded in front only": Edit("bordered(x, padding)", "np.pad(x, ((0, 0), (0, 0), (2 * padding, 0), (2 * padding, 0)))"),
+        "no patch of the full size": Edit("rows < 1", "rows < 2"),
+        "no patches where there is no room": Edit("rows < 1 or columns < 1", "False"),
         "the batch among the columns": im2col_by((1, 2, 3, 0, 4, 5)),
         "no empty batch": Edit("rows * columns)", "-1)"),
-        "in float64": Edit("x = np.pad(x", "x = np.pad(x.astype(np.float64)"),
+        "in float64": Edit("bordered(x, padding)", "bordered(x.astype(np.float64), padding)"),
     },
     "conv2d_backward": {
         "overwritten where patches overlap": conv_by(add=False),
@@ -948,8 +977,8 @@ FAKES = {
             "im2col(x, (K, L), stride, padding)",
             "im2col(np.pad(x, ((0, 0), (0, 0), (0, 2 * padding), (0, 2 * padding))), (K, L), stride)",
         ),
-        "channels of the output first": Edit("w.reshape(O, -1).T", "w.reshape(-1, O)"),
-        "in float64": Edit("dtype=grad.dtype", "dtype=np.float64"),
+        "channels of the output first": Edit("w.reshape(O, C * K * L).T", "w.reshape(C * K * L, O)"),
+        "in float64": Edit("np.zeros_like(x)", "np.zeros(x.shape)"),
     },
     "topological_order": {
         "a node when it is met first": reversed_preorder,
@@ -1046,7 +1075,7 @@ def repeated_sum_backward(grad, shape, axis=None):
     """Each summed axis by itself, repeated."""
     summed = sorted({i % len(shape) for i in (range(len(shape)) if axis is None else np.atleast_1d(np.array(axis, int)))})
     out = grad.reshape(grad.shape)
-    if grad.ndim != len(shape):
+    if grad.ndim == len(shape) - len(summed):
         for i in summed:
             out = out[(slice(None),) * i + (None,)]
     if out.shape != tuple(1 if i in summed else size for i, size in enumerate(shape)):
@@ -1254,15 +1283,13 @@ VARIANTS = {
         "axis by axis": numpy_unbroadcast,
         "einsum": einsum_unbroadcast,
         "every element where it came from": scattered_unbroadcast,
-        "no short cut": Edit("if grad.shape == shape:", "if False:"),
     },
     "sum_backward": {
         "expanded": expanded_sum_backward,
         "repeated": repeated_sum_backward,
         "added to zeros": Edit(
-            "np.broadcast_to(grad.reshape(kept), shape).copy()", "grad.reshape(kept) + np.zeros(shape, dtype=grad.dtype)"
+            "np.broadcast_to(grad.reshape(kept), shape)", "grad.reshape(kept) + np.zeros(shape, dtype=grad.dtype)"
         ),
-        "a view": Edit(".copy()", ""),
     },
     "matmul_backward": {
         "einsum": einsum_matmul_backward,
@@ -1302,6 +1329,17 @@ VARIANTS = {
 }
 EQUIVALENT = {
     "unbroadcast": {
-        "branch: grad.shape == shape -> False": "where nothing was stretched, the sums are over axes of size 1",
+        "arguments swapped: np.broadcast_shapes(grad.shape, shape) -> np.broadcast_shapes(shape, grad.shape)": (
+            "broadcasting is symmetric"
+        ),
+    },
+    "sum_backward": {
+        "off by one: len(shape) -> len(shape) + 1": "counted modulo the number of axes, one more is the first one again",
+    },
+    "topological_order": {
+        "order: waiting[-1].parents -> list(waiting[-1].parents)[::-1]": "another topological order",
+    },
+    "Value.backward": {
+        "order: order -> list(order)[::-1]": "whether any node was freed does not depend on the order of asking",
     },
 }
