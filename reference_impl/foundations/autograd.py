@@ -39,6 +39,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -180,12 +181,26 @@ def conv2d_backward(
     return padded[:, :, padding : padding + H, padding : padding + W], of_w
 
 
-def topological_order(root: "Value") -> list["Value"]:
+class Node:
+    """An array, and the nodes that it was computed from: none for a leaf."""
+
+    def __init__(self, data: np.ndarray | float, parents: tuple[Any, ...] = ()) -> None:
+        self.data, self.parents = np.asarray(data), parents
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the data."""
+        return self.data.copy()
+
+
+N = TypeVar("N", bound=Node)
+
+
+def topological_order(root: N) -> list[N]:
     """All nodes that `root` is computed from, each once and after all of its parents; `root` comes last.
 
     Graphs may be deep (a recurrence of thousands of steps), so this is no recursion: Python would stop it at a depth of 1000.
     """
-    order: list[Value] = []
+    order: list[N] = []
     seen: set[int] = set()
     waiting = [root]
     while waiting:
@@ -198,23 +213,25 @@ def topological_order(root: "Value") -> list["Value"]:
     return order
 
 
-class Value:
-    """An array that remembers what it was computed from.
+def unrolled(h: "Value", w: "Value", steps: int) -> "Value":
+    """A recurrence, h ← tanh(h w): the same `w` at every step, so its gradient is a sum over time."""
+    for _ in range(steps):
+        h = (h @ w).tanh()
+    return h
 
-    parents: the nodes it was made of, none for a leaf; rule: the gradients of the parents, from its own. Raises ValueError for data that is
-    not floating.
+
+class Value(Node):
+    """A node that knows how a gradient passes it. rule: the gradients of the parents, from its own; None for a leaf.
+
+    Raises ValueError for data that is not floating.
     """
 
     def __init__(self, data: np.ndarray | float, parents: tuple["Value", ...] = (), rule: Rule | None = None) -> None:
-        self.data = np.asarray(data)
+        super().__init__(data, parents)
         if self.data.dtype.kind != "f":
             raise ValueError(f"only floating numbers can be differentiated, got {self.data.dtype}")
-        self.parents, self.rule, self.freed = parents, rule, False
+        self.rule, self.freed = rule, False
         self.grad: np.ndarray | None = None  # of a leaf, once `backward` has been here
-
-    def numpy(self) -> np.ndarray:
-        """A copy of the data."""
-        return self.data.copy()
 
     def gradient(self) -> np.ndarray:
         """A copy of the gradient that has been collected, of the shape of the data: zeros if there is none."""
@@ -323,13 +340,6 @@ class Value:
         return Value(np.asarray(loss, dtype=self.data.dtype), (self,), lambda g: (g * slope,))
 
     __add__, __mul__, __matmul__ = add, multiply, matmul
-
-
-def unrolled(h: Value, w: Value, steps: int) -> Value:
-    """A recurrence, h ← tanh(h w): the same `w` at every step, so its gradient is a sum over time."""
-    for _ in range(steps):
-        h = (h @ w).tanh()
-    return h
 
 
 @dataclass(frozen=True)
