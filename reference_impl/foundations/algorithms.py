@@ -7,7 +7,7 @@ Eight structures that sit under generative systems, each with the idea that make
 |---|---|---|---|
 | edit script | a table over all pairs of prefixes | $O(nm)$ | word error rate, aligning, diffs |
 | topological order | count what is still missing | $O(V + E)$ | backpropagation, pipelines |
-| heap of size $k$ | only the weakest of the best must be known | $O(n + k \log k \log n)$ in random order | top-k sampling, beam search |
+| heap of size $k$ | only the weakest of the best matters | $O(n + k \log k \log n)$, random order | top-k sampling, beam search |
 | LRU cache | a ring of links beside a hash table | $O(1)$ | caches of keys and values, of embeddings |
 | trie | what begins alike is stored once | $O(\text{prefix} + \text{output})$ | shared prompts, constrained decoding |
 | reservoir | item $t$ enters with probability $k/t$ | $O(n)$ time, $O(k)$ memory | samples of a stream of unknown length |
@@ -18,19 +18,22 @@ The edit distance obeys, over prefixes of length $i$ and $j$,
 
 $$d_{ij} = \min\bigl(d_{i-1,j-1} + s\,[a_i \ne b_j],\; d_{i-1,j} + 1,\; d_{i,j-1} + 1\bigr), \qquad d_{i0} = i,\; d_{0j} = j,$$
 
-with $s = 1$ for Levenshtein's distance. With $s = 2$ a substitution is worth no more than a deletion and an insertion, so what is kept is a longest common
-subsequence, of length $(n + m - d_{nm}) / 2$. An alias table of $n$ weights $w$ has thresholds $q$ and aliases $a$ with
+with $s = 1$ for Levenshtein's distance. With $s = 2$ a substitution is worth no more than a deletion and an insertion, so what
+is kept is a longest common subsequence, of length $(n + m - d_{nm}) / 2$. An alias table of $n$ weights $w$ has thresholds $q$
+and aliases $a$ with
 
 $$\frac{w_i}{\sum_j w_j} = \frac1n \Bigl(q_i + \sum_{j:\, a_j = i} (1 - q_j)\Bigr).$$
 
-**Asked in interviews.** Which words were wrong, not only how many? How does one find a circle among dependencies? Top 10 of a billion scores, in what memory? Why does an LRU
-cache need two structures? When does a trie beat a sorted list? How does one draw fairly from a stream? From a million weights in constant time? What does union by size guarantee?
+**Asked in interviews.** Which words were wrong, not only how many? How does one find a circle among dependencies? Top 10 of a
+billion scores, in what memory? Why does an LRU cache need two structures? When does a trie beat a sorted list? How does one
+draw fairly from a stream? From a million weights in constant time? What does union by size guarantee?
 
 Here operations are *counted* (comparisons, hashes, reads), never timed: a count is the same on every machine.
 
-**Sources.** Wagner and Fischer, *The String-to-String Correction Problem* (1974), algorithms X and Y; Kahn, *Topological Sorting of Large Networks* (1962); Fredkin, *Trie Memory* (1960);
-Vitter, *Random Sampling with a Reservoir* (1985), algorithm R; Walker (1977) and Vose (1991) on
-the alias method; Tarjan and van Leeuwen, *Worst-Case Analysis of Set Union Algorithms* (1984).
+**Sources.** Wagner and Fischer, *The String-to-String Correction Problem* (1974), algorithms X and Y; Kahn, *Topological
+Sorting of Large Networks* (1962); Fredkin, *Trie Memory* (1960); Vitter, *Random Sampling with a Reservoir* (1985), algorithm
+R; Walker (1977) and Vose (1991) on the alias method; Tarjan and van Leeuwen, *Worst-Case Analysis of Set Union Algorithms*
+(1984).
 
 **In this course.** [Question](../../questions/foundations/algorithms.md) · [exercise](../../notebooks/foundations/algorithms.ipynb) ·
 [solution](../../solutions/foundations/algorithms.ipynb)
@@ -59,9 +62,10 @@ from reference_impl.runtime import Gate
 def edit_script(a: Sequence[Any], b: Sequence[Any], substitution: int = 1) -> list[tuple[str, int, int]]:
     """A cheapest way to turn `a` into `b`: steps (what, i, j), from left to right.
 
-    what: `keep` (a[i] is equal to b[j], for nothing), `delete` (a[i], for 1), `insert` (b[j], for 1), or `substitute` (b[j] for a[i], at the price
-    `substitution`). In every step i items of `a` are used up before it and j items of `b` written. Of several cheapest scripts, any one.
-    O(n m) comparisons. Raises ValueError unless `substitution` is positive. Wagner and Fischer (1974), algorithms X (distances) and Y (the way back).
+    what: `keep` (a[i] is equal to b[j], for nothing), `delete` (a[i], for 1), `insert` (b[j], for 1), or `substitute` (b[j] for
+    a[i], at the price `substitution`). In every step i items of `a` are used up before it and j items of `b` written. Of
+    several cheapest scripts, any one. O(n m) comparisons. Raises ValueError unless `substitution` is positive. Wagner and
+    Fischer (1974), algorithms X (distances) and Y (the way back).
     """
     if substitution < 1:
         raise ValueError(f"a substitution must cost 1 or more, got {substitution}")
@@ -75,7 +79,7 @@ def edit_script(a: Sequence[Any], b: Sequence[Any], substitution: int = 1) -> li
     while i > 0 or j > 0:
         if i > 0 and costs[i][j] == costs[i - 1][j] + 1:
             i, what = i - 1, "delete"
-        elif j > 0 and costs[i][j] == costs[i][j - 1] + 1:
+        elif costs[i][j] == costs[i][j - 1] + 1:  # where j is 0, the first test has held
             j, what = j - 1, "insert"
         else:
             i, j = i - 1, j - 1
@@ -90,10 +94,10 @@ def longest_common_subsequence(a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
 
 
 def topological_sort(needs: dict[str, list[str]]) -> list[str]:
-    """All names in an order in which each comes after everything that it needs. needs: name -> names, in any order; a name that is only
-    needed counts too.
+    """All names in an order in which each comes after everything that it needs; what is only needed counts too.
 
-    O(V + E), without recursion. Raises ValueError if some need each other in a circle. Kahn (1962).
+    needs: name -> names, in any order. O(V + E), without recursion. Kahn (1962).
+    Raises ValueError if some need each other in a circle.
     """
     missing = dict.fromkeys(needs, 0)  # how much of what a name needs is not in the order yet
     users: dict[str, list[str]] = {}
@@ -116,9 +120,10 @@ def topological_sort(needs: dict[str, list[str]]) -> list[str]:
 
 
 def top_k(values: Sequence[Any], k: int) -> list[int]:
-    """Positions of the k largest values, largest first; of equal ones the earlier comes first. Anything that knows `<` can be a value.
+    """Positions of the k largest values, largest first; of equal ones the earlier comes first. Values need know no more than `<`.
 
-    One comparison for most values, O(log k) for those that enter a heap of size k. Raises ValueError unless 0 <= k <= len(values).
+    One comparison for most values, O(log k) for those that enter a heap of size k.
+    Raises ValueError unless 0 <= k <= len(values).
     """
     if not 0 <= k <= len(values):
         raise ValueError(f"k must lie in 0 to {len(values)}, the number of values; got {k}")
@@ -139,7 +144,7 @@ class Link:
 
 
 class LRUCache:
-    """Keeps the `capacity` entries that were used last. links: by key; end: closes the ring, from `end.newer` (used longest ago) to `end.older`."""
+    """Keeps the `capacity` entries used last. links: by key; end: closes the ring, from `end.newer` (used longest ago) on."""
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
@@ -199,9 +204,9 @@ class Trie:
         node.ends = True
 
     def complete(self, prefix: Sequence[Any], limit: int | None = None) -> list[list[Any]]:
-        """The entries that begin with `prefix`, itself included, as lists of tokens in the order of `sorted`; at most the first `limit`.
+        """The entries that begin with `prefix`, itself included: lists of tokens as `sorted` has them, at most the first `limit`.
 
-        Looks only at the prefix and at what it returns, however much is stored; without recursion, since prompts are long. Fredkin (1960).
+        Looks at the prefix and at what it returns, however much is stored; no recursion, since prompts are long. Fredkin (1960).
         """
         node = self.root
         for token in prefix:
@@ -222,8 +227,9 @@ class Trie:
 def reservoir_sample(stream: Iterable[Any], k: int, uniforms: Float[np.ndarray, " n"]) -> list[Any]:
     """k items of a stream, every set of k equally likely, in one pass and memory for k; all items if there are fewer.
 
-    The first k items fill the sample in their order. Every later one, number t from 0, replaces the item at place floor(u (t + 1)) of the sample, u being
-    `uniforms[t]` in [0, 1), if there is such a place. Raises ValueError for a negative k and for fewer uniforms than items. Vitter (1985), algorithm R.
+    The first k items fill the sample in their order. A later one, number t from 0, replaces the item at place
+    floor(uniforms[t] * (t + 1)) of the sample, if there is such a place; uniforms lie in [0, 1). Vitter (1985), algorithm R.
+    Raises ValueError for a negative k and for fewer uniforms than items.
     """
     if k < 0:
         raise ValueError(f"a sample must have 0 items or more, got {k}")
@@ -242,7 +248,8 @@ def reservoir_sample(stream: Iterable[Any], k: int, uniforms: Float[np.ndarray, 
 def alias_table(weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Thresholds in [0, 1] and int64 aliases, such that `alias_draw` draws i with probability weights[i] / sum. O(n).
 
-    Raises ValueError unless weights are finite, none is negative, and their sum is positive. The dtype of thresholds is that of `weights`. Vose (1991).
+    Thresholds have the dtype of `weights`. Vose (1991).
+    Raises ValueError unless weights are finite, none is negative, and their sum is positive.
     """
     n = len(weights)
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
@@ -258,34 +265,34 @@ def alias_table(weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n
         threshold[j] -= 1 - threshold[i]
         if threshold[j] < 1:
             small.append(large.pop())
-    threshold[small + large] = 1  # full but for rounding
-    return threshold, alias
+    return np.minimum(threshold, 1), alias  # what is left is full but for rounding, and its own alias
 
 
 def alias_draw(threshold: Sequence[float], alias: Sequence[int], uniform: float) -> int:
-    """One outcome of an alias table from one uniform number in [0, 1): its whole part says which column, its fraction which half. O(1)."""
+    """One outcome from one uniform number in [0, 1): times n, its whole part says which column, its fraction which half. O(1)."""
     column = int(uniform * len(alias))
     return column if uniform * len(alias) - column < threshold[column] else int(alias[column])
 
 
 class UnionFind:
-    """Sets of the items 0 to n - 1, each at first alone. parent: of a root itself; sizes: how many items the tree of a root has."""
+    """Sets of the items 0 to n - 1, each at first alone. parent: of a root itself; sizes: of the trees, known at their roots."""
 
     def __init__(self, n: int) -> None:
         self.parent = list(range(n))
         self.sizes = [1] * n
 
     def find(self, item: int) -> int:
-        """The root of the tree of `item`. On the way each second item is hung under its grandparent (path halving, Tarjan and van Leeuwen, 1984)."""
+        """The root of the tree of `item`. On the way each second item is hung under its grandparent (path halving)."""
         while self.parent[item] != item:
             self.parent[item] = self.parent[self.parent[item]]
             item = self.parent[item]
         return item
 
     def union(self, a: int, b: int) -> bool:
-        """Make one set of those of `a` and `b`: the root of the smaller tree is hung under that of the larger. Returns whether they were two sets.
+        """Make one set of those of `a` and `b`: hang the root of the smaller tree under the larger's. Whether they were two sets.
 
-        No item is then more than log2(size of its set) steps below its root, even if nobody calls `find`. Keeps `sizes` of roots right.
+        No item is ever more than log2(size of its set) steps below its root. Keeps `sizes` of roots right.
+        Tarjan and van Leeuwen (1984).
         """
         a, b = self.find(a), self.find(b)
         if a == b:
@@ -366,7 +373,7 @@ class ChainedSets(UnionFind):
         return True
 
 
-# Operations are counted by what is handed in: values that count how often they are compared or hashed, lists that count how often they are read.
+# Operations are counted by what is handed in: values count how often they are compared or hashed, lists how often they are read.
 
 
 class Tally:
@@ -412,7 +419,7 @@ class CountedList(list[Any]):
 
 @dataclass(frozen=True)
 class Config:
-    """Which ideas are used; without one, the task is done as its comment says. shortest: size of the smallest task; it is doubled four times."""
+    """Which ideas are used; without one, the task is done as its comment says. shortest: the least size, doubled four times."""
 
     heap: bool = True  # else everything is sorted
     missing: bool = True  # else what is left is looked at again in every round
@@ -457,7 +464,7 @@ def count_cache(n: int, config: Config, random: np.random.Generator, tally: Tall
 
 
 def count_trie(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Hashes and comparisons for the first 4 of n prompts with a given beginning: there are 4 beginnings of 64 tokens, and ends of 8."""
+    """Hashes and comparisons for the first 4 of n prompts with a given beginning; they have 4 beginnings of 64, and ends of 8."""
     heads = random.integers(0, 64, (4, 64))
     entries = [[Counted(token, tally) for token in (*heads[i % 4], *random.integers(0, 4, 8))] for i in range(n)]
     known = (Trie if config.trie else SortedEntries)(entries)
@@ -468,7 +475,7 @@ def count_trie(n: int, config: Config, random: np.random.Generator, tally: Tally
 
 
 def count_sets(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Readings of a parent for each union and find: n items in a chain, each like the one before, and n in a tournament of sets of equal size."""
+    """Readings of a parent for each union and find: n items in a chain of neighbours, n in a tournament of sets of equal size."""
     sets = (UnionFind if config.sizes else ChainedSets)(2 * n)
     sets.parent = CountedList(sets.parent, tally)
     unions = [(i, i + 1) for i in range(n - 1)]
@@ -541,7 +548,7 @@ def samples_drawn(config: Config, seed: int, runs: int = 20_000) -> list[int]:
 
 
 def word_weights() -> Float[np.ndarray, "1000"]:
-    """Counts of the 1,000 most frequent words of Python's documentation, to the power 3/4 as for negative samples (Mikolov et al., 2013)."""
+    """Counts of the 1,000 commonest words of Python's documentation, to the power 3/4 as for negative samples (word2vec)."""
     words = Counter(re.findall(r"[a-z_]+", python_docs.load("train").text.lower()))
     return np.array([count for _, count in words.most_common(1000)]) ** 0.75
 
@@ -562,9 +569,9 @@ def chi_square(counts: Sequence[float], weights: Sequence[float]) -> tuple[float
 
 
 def evaluate(config: Config = Config(), *, seed: int = 0) -> dict[str, float]:
-    """exponent_*: of the counted operations of a task, over sizes that double. *_operations: at the largest size, for each item or question.
+    """exponent_*: of a task's counted operations over sizes that double. *_operations: at the largest size, for each value or use.
 
-    chi2_* and p_*: of the sets that a stream's sample was, and of the words that an alias table drew.
+    chi2_* (for each degree of freedom) and p_*: of the sets that a reservoir chose, and of the words that an alias table drew.
     """
     sizes = [config.shortest * 2**doubling for doubling in range(5)]
     figures: dict[str, float] = {}

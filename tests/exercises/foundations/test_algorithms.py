@@ -103,6 +103,24 @@ def test_what_is_kept_where_substitutions_are_no_bargain_is_a_longest_common_sub
 
 
 @pytest.mark.stub("edit_script")
+def test_keeping_an_item_may_cost_more_than_it_saves(impl, draw):
+    c, x, y = draw.permutation(9)[:3].tolist()
+    a, b = [*[x] * draw.integer(2, 3), c, x], [c, *[y] * 4]
+    for price in (1, 2):
+        hint = "the default price is 1: substituting everything is cheaper here than shifting all to keep one item"
+        script = impl.edit_script(a, b) if price == 1 else impl.edit_script(a, b, price)
+        assert_equal(walked(script, a, b, price), least_cost(a, b, price), hint=hint, what="the cost of the script")
+
+
+@pytest.mark.stub("edit_script")
+def test_the_way_back_stays_inside_of_the_table(impl, draw):
+    w, x, y = draw.permutation(9)[:3].tolist()
+    for a, b in (([x, y], [w, y, x, y]), ([w, y, x, y], [x, y])):
+        hint = "on a border there is one way only: an index of −1 would read the other end of the table"
+        assert_equal(walked(impl.edit_script(a, b), a, b, 1), 2, hint=hint, what="the cost of the script")
+
+
+@pytest.mark.stub("edit_script")
 def test_one_of_the_texts_may_be_empty(impl, draw):
     n = draw.size()
     word = "".join(draw.choice("abc") for _ in range(n))
@@ -617,6 +635,8 @@ def orders(draw, n):
     yield [(i + 1, i) for i in range(n - 1)]
     yield [(0, i) for i in range(1, n)]
     yield [(i, 0) for i in range(1, n)]
+    yield [(i, i - 1) for i in range(n - 1, 0, -1)]
+    yield [(i - 1, i) for i in range(n - 1, 0, -1)]
     yield [(draw.integer(0, i - 1), i) for i in range(1, n)]
     yield [(i, draw.integer(0, i - 1)) for i in range(1, n)]
 
@@ -658,7 +678,7 @@ def test_an_item_with_itself(impl, draw):
 
 
 @pytest.mark.stub("UnionFind.union")
-@pytest.mark.parametrize("order", range(6))
+@pytest.mark.parametrize("order", range(8))
 def test_no_tree_is_higher_than_the_logarithm_of_its_size(impl, draw, order):
     n = draw.integer(40, 60)
     sets = impl.UnionFind(n)
@@ -1342,9 +1362,6 @@ FAKES = {
         if len(a) != len(b)
         else [("keep" if x == y else "substitute", i, i) for i, (x, y) in enumerate(zip(a, b, strict=True))],
         "keep taken from the diagonal of the costs": Edit("costs[i + 1][j + 1] == costs[i][j]", "costs[i + 1][j + 1] >= costs[i][j]"),
-        "letters whatever their case": lambda a, b, substitution=1: script_from_the_front(
-            a, b, substitution, equal=lambda x, y: str(x)[:1] == str(y)[:1]
-        ),
         "a price of nothing accepted": Edit("if substitution < 1:", "if substitution < 0:"),
         "the table anew for every step": script_made_anew,
     },
@@ -1431,7 +1448,7 @@ FAKES = {
         "added, not replaced": Edit("sample[place] = item", "sample[place:] = [item]"),
         "rounded, not cut": Edit("int(uniforms[t] * (t + 1))", "round(float(uniforms[t]) * (t + 1))"),
         "the whole stream kept": sampled_from_a_list,
-        "too few numbers go round": Edit("int(uniforms[t] * (t + 1))", "int(uniforms[t % len(uniforms)] * (t + 1))"),
+        "too few numbers go round": lambda stream, k, uniforms: sampled_by_arrays(stream, k, np.resize(uniforms, 10_000)),
         "too few numbers are an IndexError": Edit("if t >= len(uniforms):", "if False:"),
         "too few numbers end the stream": Edit("raise ValueError(f\"expected a uniform number for each item, got {len(uniforms)} for more items than that\")",
                                                "break"),
@@ -1445,7 +1462,7 @@ FAKES = {
         "nothing given away": lambda weights: queues(weights, give=False),
         "a giver is full at once": lambda weights: queues(weights, at_once=True),
         "what is left keeps its level": lambda weights: queues(weights, full=False),
-        "what is left keeps its level, in either list": Edit("threshold[small + large] = 1", "pass"),
+        "what is left keeps its level, in either list": Edit("np.minimum(threshold, 1)", "threshold"),
         "the giver gives what the column has": Edit("threshold[j] -= 1 - threshold[i]", "threshold[j] -= threshold[i]"),
         "a giver gives for ever": Edit("if threshold[j] < 1:", "if threshold[j] < 0:"),
         "aliases of themselves": Edit("alias[i] = j", "pass"),
@@ -1489,7 +1506,8 @@ VARIANTS = {
         ),
         "insertions before deletions": Edit(
             'if i > 0 and costs[i][j] == costs[i - 1][j] + 1:\n            i, what = i - 1, "delete"\n'
-            '        elif j > 0 and costs[i][j] == costs[i][j - 1] + 1:\n            j, what = j - 1, "insert"',
+            "        elif costs[i][j] == costs[i][j - 1] + 1:  # where j is 0, the first test has held\n"
+            '            j, what = j - 1, "insert"',
             'if j > 0 and costs[i][j] == costs[i][j - 1] + 1:\n            j, what = j - 1, "insert"\n'
             '        elif i > 0 and costs[i][j] == costs[i - 1][j] + 1:\n            i, what = i - 1, "delete"',
         ),
@@ -1530,5 +1548,29 @@ VARIANTS = {
         "by height": united(by="rank"),
         "sorted by size": united(),
         "trees of height 1": flat_union,
+    },
+}
+
+LONGER = "the row above the first item is read at places 0 to len(b) alone: what stands behind is never looked at"
+FULL = "a column that is exactly full gives nothing and takes nothing, whichever list it is in"
+EQUIVALENT = {
+    "edit_script": {
+        "off by one: len(b) + 1 -> len(b) + 1 + 1": LONGER,
+        "constant: len(b) + 1 -> len(b) + 2": LONGER,
+    },
+    "topological_sort": {
+        "order: missing.items() -> list(missing.items())[::-1]": "names that are ready at once may come in any order",
+    },
+    "top_k": {
+        "order: range(k) -> list(range(k))[::-1]": "heapify brings them into the order of a heap, whatever the order they come in",
+    },
+    "alias_table": {
+        "reduction: weights.sum -> weights.mean": "only its sign is asked; of no weights the mean is NaN, which is not above 0 either",
+        "comparison: threshold[i] < 1 -> threshold[i] <= 1": FULL,
+        "comparison: threshold[j] < 1 -> threshold[j] <= 1": FULL,
+    },
+    "UnionFind.union": {
+        "order: (self.find(a), self.find(b)) -> (self.find(b), self.find(a))": "a union is the same from either side",
+        "comparison: self.sizes[a] < self.sizes[b] -> self.sizes[a] <= self.sizes[b]": "of equal trees either may be on top",
     },
 }
