@@ -58,6 +58,72 @@ from reference_impl.data import python_docs
 from reference_impl.experiments import Ablation, Leak
 from reference_impl.runtime import Gate
 
+# Before each exercise stands how its operations are counted: by values that count how often they are compared or hashed, and lists
+# that count how often they are read. Where there is one, the way without the idea stands beside it.
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which ideas are used; without one, the task is done as its comment says. shortest: the least size, doubled four times."""
+
+    heap: bool = True  # else everything is sorted
+    missing: bool = True  # else what is left is looked at again in every round
+    ring: bool = True  # else the order of use is kept in a list
+    trie: bool = True  # else the entries are in a sorted list
+    sizes: bool = True  # else the first root is hung under the second, and no path is shortened
+    alias: bool = True  # else the sums of the weights are searched by halving
+    falling: bool = True  # else every item of a stream enters the sample with the same probability
+    shortest: int = 64
+
+
+class Tally:
+    """What was counted so far."""
+
+    count = 0
+
+
+class Counted:
+    """A value of which every comparison and every hash is counted."""
+
+    def __init__(self, value: Any, tally: Tally) -> None:
+        self.value, self.tally = value, tally
+
+    def counting(self) -> Any:
+        self.tally.count += 1
+        return self.value
+
+    def __eq__(self, other: Any) -> bool:
+        return self.counting() == other.value
+
+    def __lt__(self, other: Any) -> bool:
+        return self.counting() < other.value
+
+    def __le__(self, other: Any) -> bool:
+        return self.counting() <= other.value
+
+    def __hash__(self) -> int:
+        return hash(self.counting())
+
+
+class CountedList(list[Any]):
+    """A list of which every reading of one item is counted."""
+
+    def __init__(self, items: Iterable[Any], tally: Tally) -> None:
+        super().__init__(items)
+        self.tally = tally
+
+    def __getitem__(self, index: Any) -> Any:
+        self.tally.count += 1
+        return super().__getitem__(index)
+
+
+def count_edit(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Comparisons of two texts of n tokens."""
+    random, tally = np.random.default_rng(seed), Tally()
+    a, b = ([Counted(token, tally) for token in random.integers(0, 4, n)] for _ in "ab")
+    edit_script(a, b)
+    return tally.count
+
 
 def edit_script(a: Sequence[Any], b: Sequence[Any], substitution: int = 1) -> list[tuple[str, int, int]]:
     """A cheapest way to turn `a` into `b`: steps (what, i, j), from left to right.
@@ -93,6 +159,24 @@ def longest_common_subsequence(a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
     return [a[i] for what, i, _ in edit_script(a, b, substitution=2) if what == "keep"]
 
 
+def rescanned_order(needs: dict[str, list[str]]) -> list[str]:
+    """All that is left is looked at again in every round."""
+    order: dict[str, None] = {}
+    while left := [name for name in needs if name not in order]:
+        order |= dict.fromkeys(name for name in left if all(other in order for other in needs[name]))
+    return list(order)
+
+
+def count_order(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Hashes for n layers, of which each needs the one before and two others; they are given in any order."""
+    random, tally = np.random.default_rng(seed), Tally()
+    names = [Counted(i, tally) for i in range(n)]
+    needs: Any = {names[i]: [names[j] for j in (i - 1, *random.integers(0, i, 2))] if i else [] for i in random.permutation(n)}
+    tally.count = 0
+    (topological_sort if config.missing else rescanned_order)(needs)
+    return tally.count
+
+
 def topological_sort(needs: dict[str, list[str]]) -> list[str]:
     """All names in an order in which each comes after everything that it needs; what is only needed counts too.
 
@@ -119,6 +203,19 @@ def topological_sort(needs: dict[str, list[str]]) -> list[str]:
     return order
 
 
+def sorted_top_k(values: Sequence[Any], k: int) -> list[int]:
+    """Everything sorted."""
+    return sorted(range(len(values)), key=lambda i: values[i], reverse=True)[:k]
+
+
+def count_top_k(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Comparisons for the best 10 of 64 n values in any order."""
+    random, tally = np.random.default_rng(seed), Tally()
+    values = [Counted(value, tally) for value in random.permutation(64 * n)]
+    (top_k if config.heap else sorted_top_k)(values, 10)
+    return tally.count
+
+
 def top_k(values: Sequence[Any], k: int) -> list[int]:
     """Positions of the k largest values, largest first; of equal ones the earlier comes first. Values need know no more than `<`.
 
@@ -133,6 +230,16 @@ def top_k(values: Sequence[Any], k: int) -> list[int]:
         if heap and heap[0][0] < values[i]:
             heapq.heapreplace(heap, (values[i], -i))
     return [-i for _, i in sorted(heap, reverse=True)]
+
+
+def count_cache(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Hashes and comparisons for each use of a cache for n of 2 n keys."""
+    random, tally = np.random.default_rng(seed), Tally()
+    cache, keys = (LRUCache if config.ring else ListCache)(n), [Counted(i, tally) for i in range(2 * n)]
+    for i in random.integers(0, 2 * n, 4 * n):
+        if cache.get(keys[i]) is None:
+            cache.put(keys[i], True)
+    return tally.count / (4 * n)
 
 
 class Link:
@@ -180,6 +287,46 @@ class LRUCache:
         return gone
 
 
+class ListCache(LRUCache):
+    """The order of use in a list: what is used has to be found in it."""
+
+    def put(self, key: Any, value: Any) -> Any:
+        order: list[Any] = self.__dict__.setdefault("order", [])
+        if key in order:
+            order.remove(key)
+        gone = order.pop(0) if len(order) == self.capacity else None
+        self.links.pop(gone, None)
+        order.append(key)
+        self.links[key] = Link(key, value)
+        return gone
+
+
+class SortedEntries:
+    """All entries in a sorted list that is searched by halving."""
+
+    def __init__(self, entries: Iterable[Sequence[Any]]) -> None:
+        self.entries = sorted(map(list, entries))
+
+    def complete(self, prefix: Sequence[Any], limit: int) -> list[list[Any]]:
+        start = bisect_left(self.entries, list(prefix))
+        found = self.entries[start : start + limit]
+        while found and found[-1][: len(prefix)] != list(prefix):  # if the last one begins so, all do
+            found.pop()
+        return found
+
+
+def count_trie(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Hashes and comparisons for the first 4 of n prompts with a given beginning; they have 3 beginnings of 64, and ends of 8."""
+    random, tally = np.random.default_rng(seed), Tally()
+    heads = random.integers(0, 64, (3, 64))
+    entries = [[Counted(token, tally) for token in (*heads[i % 3], *random.integers(0, 4, 8))] for i in range(n)]
+    known = (Trie if config.trie else SortedEntries)(entries)
+    tally.count = 0
+    for head in heads:
+        known.complete([Counted(token, tally) for token in head], limit=4)
+    return tally.count / 3
+
+
 class TrieNode:
     """One beginning. children: by the token that follows; ends: whether it is also a whole entry."""
 
@@ -206,7 +353,8 @@ class Trie:
     def complete(self, prefix: Sequence[Any], limit: int | None = None) -> list[list[Any]]:
         """The entries that begin with `prefix`, itself included: lists of tokens as `sorted` has them, at most the first `limit`.
 
-        Looks at the prefix and at what it returns, however much is stored; no recursion, since prompts are long. Fredkin (1960).
+        Visits the prefix and what it returns, with their siblings, however much is stored. Fredkin (1960).
+        Without recursion: prompts are long.
         """
         node = self.root
         for token in prefix:
@@ -222,6 +370,23 @@ class Trie:
                 found.append(entry)
             waiting += [([*entry, token], node.children[token]) for token in sorted(node.children, reverse=True)]
         return found
+
+
+def count_memory(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Items of a stream that are held at once while 10 of n are chosen."""
+    random, tally = np.random.default_rng(seed), Tally()
+    held: WeakSet[Counted] = WeakSet()
+    counts = []
+
+    def stream() -> Iterator[Counted]:
+        for i in range(n):
+            item = Counted(i, tally)
+            held.add(item)
+            counts.append(len(held))
+            yield item
+
+    reservoir_sample(stream(), 10, random.random(n))
+    return max(counts)
 
 
 def reservoir_sample(stream: Iterable[Any], k: int, uniforms: Float[np.ndarray, " n"]) -> list[Any]:
@@ -243,6 +408,20 @@ def reservoir_sample(stream: Iterable[Any], k: int, uniforms: Float[np.ndarray, 
         elif place < k:
             sample[place] = item
     return sample
+
+
+def count_draw(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Readings for each draw from n weights."""
+    random, tally = np.random.default_rng(seed), Tally()
+    weights = random.random(n)
+    threshold, alias = (CountedList(part.tolist(), tally) for part in alias_table(weights))
+    sums = CountedList(np.cumsum(weights) / weights.sum(), tally)
+    for uniform in random.random(1000):
+        if config.alias:
+            alias_draw(threshold, alias, uniform)
+        else:
+            bisect_right(range(n - 1), uniform, key=sums.__getitem__)
+    return tally.count / 1000
 
 
 def alias_table(weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
@@ -272,6 +451,22 @@ def alias_draw(threshold: Sequence[float], alias: Sequence[int], uniform: float)
     """One outcome from one uniform number in [0, 1): times n, its whole part says which column, its fraction which half. O(1)."""
     column = int(uniform * len(alias))
     return column if uniform * len(alias) - column < threshold[column] else int(alias[column])
+
+
+def count_sets(n: int, config: Config = Config(), *, seed: int = 0) -> float:
+    """Readings of a parent for each union and find: n items in a chain of neighbours, n in a tournament of sets of equal size."""
+    random, tally = np.random.default_rng(seed), Tally()
+    sets = (UnionFind if config.sizes else ChainedSets)(2 * n)
+    sets.parent = CountedList(sets.parent, tally)
+    unions = [(i, i + 1) for i in range(n - 1)]
+    for width in (2**level for level in range(n.bit_length() - 1)):
+        starts = range(n, 2 * n - 2 * width + 1, 2 * width)
+        unions += [(start + int(random.integers(width)), start + width + int(random.integers(width))) for start in starts]
+    for a, b in unions:
+        sets.union(a, b)
+    for item in random.permutation(2 * n):
+        sets.find(int(item))
+    return tally.count / (len(unions) + 2 * n)
 
 
 class UnionFind:
@@ -319,47 +514,6 @@ class UnionFind:
         return list(found.values())
 
 
-# The same without the idea: what each is measured against.
-
-
-def sorted_top_k(values: Sequence[Any], k: int) -> list[int]:
-    """Everything sorted."""
-    return sorted(range(len(values)), key=lambda i: values[i], reverse=True)[:k]
-
-
-def rescanned_order(needs: dict[str, list[str]]) -> list[str]:
-    """All that is left is looked at again in every round."""
-    order: dict[str, None] = {}
-    while left := [name for name in needs if name not in order]:
-        order |= dict.fromkeys(name for name in left if all(other in order for other in needs[name]))
-    return list(order)
-
-
-class ListCache(LRUCache):
-    """The order of use in a list: what is used has to be found in it."""
-
-    def put(self, key: Any, value: Any) -> Any:
-        order: list[Any] = self.__dict__.setdefault("order", [])
-        if key in order:
-            order.remove(key)
-        gone = order.pop(0) if len(order) == self.capacity else None
-        self.links.pop(gone, None)
-        order.append(key)
-        self.links[key] = Link(key, value)
-        return gone
-
-
-class SortedEntries:
-    """All entries in a sorted list that is searched by halving."""
-
-    def __init__(self, entries: Iterable[Sequence[Any]]) -> None:
-        self.entries = sorted(map(list, entries))
-
-    def complete(self, prefix: Sequence[Any], limit: int) -> list[list[Any]]:
-        start = bisect_left(self.entries, list(prefix))
-        return [entry for entry in self.entries[start : start + limit] if entry[: len(prefix)] == list(prefix)]
-
-
 class ChainedSets(UnionFind):
     """The first root under the second, whatever their sizes; no path is shortened."""
 
@@ -373,153 +527,8 @@ class ChainedSets(UnionFind):
         return True
 
 
-# Operations are counted by what is handed in: values count how often they are compared or hashed, lists how often they are read.
-
-
-class Tally:
-    """What was counted so far."""
-
-    count = 0
-
-
-class Counted:
-    """A value of which every comparison and every hash is counted."""
-
-    def __init__(self, value: Any, tally: Tally) -> None:
-        self.value, self.tally = value, tally
-
-    def counting(self) -> Any:
-        self.tally.count += 1
-        return self.value
-
-    def __eq__(self, other: Any) -> bool:
-        return self.counting() == other.value
-
-    def __lt__(self, other: Any) -> bool:
-        return self.counting() < other.value
-
-    def __le__(self, other: Any) -> bool:
-        return self.counting() <= other.value
-
-    def __hash__(self) -> int:
-        return hash(self.counting())
-
-
-class CountedList(list[Any]):
-    """A list of which every reading of one item is counted."""
-
-    def __init__(self, items: Iterable[Any], tally: Tally) -> None:
-        super().__init__(items)
-        self.tally = tally
-
-    def __getitem__(self, index: Any) -> Any:
-        self.tally.count += 1
-        return super().__getitem__(index)
-
-
-@dataclass(frozen=True)
-class Config:
-    """Which ideas are used; without one, the task is done as its comment says. shortest: the least size, doubled four times."""
-
-    heap: bool = True  # else everything is sorted
-    missing: bool = True  # else what is left is looked at again in every round
-    ring: bool = True  # else the order of use is kept in a list
-    trie: bool = True  # else the entries are in a sorted list
-    sizes: bool = True  # else the first root is hung under the second, and no path is shortened
-    alias: bool = True  # else the sums of the weights are searched by halving
-    falling: bool = True  # else every item of a stream enters the sample with the same probability
-    shortest: int = 64
-
-
-def count_edit(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Comparisons of two texts of n tokens."""
-    a, b = ([Counted(token, tally) for token in random.integers(0, 4, n)] for _ in "ab")
-    edit_script(a, b)
-    return tally.count
-
-
-def count_order(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Hashes for n layers, of which each needs the one before and two others; they are given in any order."""
-    names = [Counted(i, tally) for i in range(n)]
-    needs: Any = {names[i]: [names[j] for j in (i - 1, *random.integers(0, i, 2))] if i else [] for i in random.permutation(n)}
-    tally.count = 0
-    (topological_sort if config.missing else rescanned_order)(needs)
-    return tally.count
-
-
-def count_top_k(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Comparisons for the best 10 of 64 n values in any order."""
-    values = [Counted(value, tally) for value in random.permutation(64 * n)]
-    (top_k if config.heap else sorted_top_k)(values, 10)
-    return tally.count
-
-
-def count_cache(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Hashes and comparisons for each use of a cache for n of 2 n keys."""
-    cache, keys = (LRUCache if config.ring else ListCache)(n), [Counted(i, tally) for i in range(2 * n)]
-    for i in random.integers(0, 2 * n, 4 * n):
-        if cache.get(keys[i]) is None:
-            cache.put(keys[i], True)
-    return tally.count / (4 * n)
-
-
-def count_trie(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Hashes and comparisons for the first 4 of n prompts with a given beginning; they have 4 beginnings of 64, and ends of 8."""
-    heads = random.integers(0, 64, (4, 64))
-    entries = [[Counted(token, tally) for token in (*heads[i % 4], *random.integers(0, 4, 8))] for i in range(n)]
-    known = (Trie if config.trie else SortedEntries)(entries)
-    tally.count = 0
-    for head in heads:
-        known.complete([Counted(token, tally) for token in head], limit=4)
-    return tally.count / 4
-
-
-def count_sets(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Readings of a parent for each union and find: n items in a chain of neighbours, n in a tournament of sets of equal size."""
-    sets = (UnionFind if config.sizes else ChainedSets)(2 * n)
-    sets.parent = CountedList(sets.parent, tally)
-    unions = [(i, i + 1) for i in range(n - 1)]
-    for width in (2**level for level in range(n.bit_length() - 1)):
-        starts = range(n, 2 * n - 2 * width + 1, 2 * width)
-        unions += [(start + int(random.integers(width)), start + width + int(random.integers(width))) for start in starts]
-    for a, b in unions:
-        sets.union(a, b)
-    for item in random.permutation(2 * n):
-        sets.find(int(item))
-    return tally.count / (len(unions) + 2 * n)
-
-
-def count_draw(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Readings for each draw from n weights."""
-    weights = random.random(n)
-    threshold, alias = (CountedList(part.tolist(), tally) for part in alias_table(weights))
-    sums = CountedList(np.cumsum(weights) / weights.sum(), tally)
-    for uniform in random.random(n):
-        if config.alias:
-            alias_draw(threshold, alias, uniform)
-        else:
-            bisect_right(range(n - 1), uniform, key=sums.__getitem__)
-    return tally.count / n
-
-
-def count_memory(n: int, config: Config, random: np.random.Generator, tally: Tally) -> float:
-    """Items of a stream that are held at once while 10 of n are chosen."""
-    held: WeakSet[Counted] = WeakSet()
-    counts = []
-
-    def stream() -> Iterator[Counted]:
-        for i in range(n):
-            item = Counted(i, tally)
-            held.add(item)
-            counts.append(len(held))
-            yield item
-
-    reservoir_sample(stream(), 10, random.random(n))
-    return max(counts)
-
-
 # Task -> how its operations are counted, and the power of n with which they are claimed to grow.
-TASKS: dict[str, tuple[Callable[[int, Config, np.random.Generator, Tally], float], int]] = {
+TASKS: dict[str, tuple[Callable[..., float], int]] = {
     "edit": (count_edit, 2),
     "order": (count_order, 1),
     "top_k": (count_top_k, 1),
@@ -529,13 +538,6 @@ TASKS: dict[str, tuple[Callable[[int, Config, np.random.Generator, Tally], float
     "draw": (count_draw, 0),
     "memory": (count_memory, 0),
 }
-
-
-def operations(task: str, n: int, config: Config = Config(), *, seed: int = 0) -> float:
-    """What a task of `TASKS` takes at size n, counted. Raises ValueError for another task."""
-    if task not in TASKS:
-        raise ValueError(f"expected one of the tasks {', '.join(TASKS)}; got {task!r}")
-    return float(TASKS[task][0](n, config, np.random.default_rng(seed), Tally()))
 
 
 def samples_drawn(config: Config, seed: int, runs: int = 20_000) -> list[int]:
@@ -575,13 +577,13 @@ def evaluate(config: Config = Config(), *, seed: int = 0) -> dict[str, float]:
     """
     sizes = [config.shortest * 2**doubling for doubling in range(5)]
     figures: dict[str, float] = {}
-    for task in TASKS:
-        counts = [operations(task, n, config, seed=seed) for n in sizes]
+    for task, (count, _) in TASKS.items():
+        counts = [count(n, config, seed=seed) for n in sizes]
         figures[f"exponent_{task}"] = float(np.polyfit(range(5), np.log2(counts), 1)[0])
     n, rivals = sizes[-1], Config(heap=False, trie=False, alias=False)
-    for name, task, each in (("top_k", "top_k", 64 * n), ("trie", "trie", 1), ("draw", "draw", 1)):
-        figures[f"{name}_operations"] = operations(task, n, config, seed=seed) / each
-        figures[f"{name}_rival"] = operations(task, n, rivals, seed=seed) / each
+    for task, each in (("top_k", 64 * n), ("trie", 1), ("draw", 1)):
+        figures[f"{task}_operations"] = TASKS[task][0](n, config, seed=seed) / each
+        figures[f"{task}_rival"] = TASKS[task][0](n, rivals, seed=seed) / each
     figures["top_k_least"] = 1 - 1 / (64 * n)  # every value but the largest has to lose at least once
     figures["chi2_sample"], figures["p_sample"] = chi_square(samples_drawn(config, seed), [1] * 20)
     figures["chi2_draw"], figures["p_draw"] = chi_square(words_drawn(seed), word_weights())
@@ -632,8 +634,9 @@ def demo() -> Figure:
     sizes, without = [16, 32, 64, 128, 256], Config(missing=False, ring=False, sizes=False, alias=False)
     for colour, task in zip(("C0", "C1", "C2", "C3"), ("order", "cache", "sets", "draw"), strict=True):
         for config, style, label in ((Config(), "o-", task), (without, "x--", None)):
-            counts = np.array([operations(task, n, config) for n in sizes])
+            counts = np.array([TASKS[task][0](n, config) for n in sizes])
             right.loglog(sizes, counts / counts[0], style, color=colour, label=label)
+    right.set_xscale("log", base=2)
     right.set(title="Solid: with the idea, dashed: without", xlabel="size", ylabel="counted operations, relative to size 16")
     right.legend()
     return figure

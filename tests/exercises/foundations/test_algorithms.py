@@ -1,7 +1,7 @@
 """What a right answer to foundations/algorithms must do.
 
 Truths: brute force (all subsequences, all sets, every pair), NumPy's stable sort, `OrderedDict`, `sorted`, and what a table of the
-textbook must satisfy. How much work an answer takes is counted by `operations`, never timed.
+textbook must satisfy. How much work an answer takes is counted, never timed.
 """
 
 import bisect
@@ -158,7 +158,7 @@ def test_a_price_of_nothing_is_refused(impl, draw):
 def test_no_pair_of_items_is_compared_over_and_over(impl, draw):
     n = draw.integer(24, 32)
     hint = "fill a table of (n + 1)(m + 1) costs, each from three neighbours"
-    assert_between(impl.operations("edit", n), 0, 4 * n * n + 10 * n, what=f"comparisons of two texts of {n}", hint=hint)
+    assert_between(impl.count_edit(n), 0, 4 * n * n + 10 * n, what=f"comparisons of two texts of {n}", hint=hint)
 
 
 # --- topological order -------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_many_paths_are_not_all_walked(impl):
 def test_every_name_and_every_need_is_looked_at_a_few_times(impl, draw):
     n = draw.integer(500, 600)
     hint = "keep for every name who needs it, so that nothing has to be searched when it is done"
-    assert_between(impl.operations("order", n), 0, 80 * n, what=f"hashes for {n} names and {3 * n} needs", hint=hint)
+    assert_between(impl.count_order(n), 0, 80 * n, what=f"hashes for {n} names and {3 * n} needs", hint=hint)
 
 
 # --- top k -------------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_more_than_there_are_and_less_than_none_are_refused(impl, draw):
 def test_not_everything_is_sorted(impl, draw):
     n = draw.integer(56, 64)
     hint = "keep a heap of the k best with the weakest on top (or split as quicksort does, and go on in one part only)"
-    assert_between(impl.operations("top_k", n), 0, 8 * 64 * n, what=f"comparisons for the best 10 of {64 * n}", hint=hint)
+    assert_between(impl.count_top_k(n), 0, 8 * 64 * n, what=f"comparisons for the best 10 of {64 * n}", hint=hint)
 
 
 # --- LRU cache ---------------------------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_two_caches_know_nothing_of_each_other(impl, draw):
 def test_a_large_cache_works_no_more_for_each_use(impl, draw):
     n = draw.integer(240, 260)
     hint = "a hash table finds the link, and the link knows its neighbours: nothing has to be searched"
-    assert_between(impl.operations("cache", n), 0, 30, what=f"hashes and comparisons for each use of a cache for {n}", hint=hint)
+    assert_between(impl.count_cache(n), 0, 30, what=f"hashes and comparisons for each use of a cache for {n}", hint=hint)
 
 
 # --- trie --------------------------------------------------------------------------------------------------------------
@@ -446,7 +446,7 @@ def test_looks_at_no_more_than_it_returns(impl, draw):
     n = draw.integer(1000, 1050)
     hint = "stop as soon as `limit` entries are found; a node's children are found by their token, not by trying each"
     what = f"hashes and comparisons for 4 of {n} prompts with a beginning of 64 tokens"
-    assert_between(impl.operations("trie", n), 0, 600, what=what, hint=hint)
+    assert_between(impl.count_trie(n), 0, 600, what=what, hint=hint)
 
 
 # --- reservoir ---------------------------------------------------------------------------------------------------------
@@ -521,7 +521,7 @@ def test_a_negative_size_and_too_few_numbers_are_refused(impl, draw):
 def test_holds_no_more_than_the_sample(impl, draw):
     n = draw.integer(150, 250)
     hint = "go through the stream once (it has no length), and keep nothing but the sample and the item at hand"
-    assert_between(impl.operations("memory", n), 10, 16, what=f"items held at once for 10 of {n}", hint=hint)
+    assert_between(impl.count_memory(n), 10, 16, what=f"items held at once for 10 of {n}", hint=hint)
 
 
 # --- alias table -------------------------------------------------------------------------------------------------------
