@@ -428,11 +428,11 @@ def alias_table(weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n
     """Thresholds in [0, 1] and int64 aliases, such that `alias_draw` draws i with probability weights[i] / sum. O(n).
 
     Thresholds have the dtype of `weights`. Vose (1991).
-    Raises ValueError unless weights are finite, none is negative, and their sum is positive.
+    Raises ValueError unless all weights are 0 or more (NaN is not) and their sum is positive and finite.
     """
     n = len(weights)
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise ValueError(f"weights must be finite, 0 or more, and not all 0; got {weights}")
+    if not ((weights >= 0).all() and 0 < weights.sum() < np.inf):
+        raise ValueError(f"weights must be 0 or more, with a sum that is positive and finite; got {weights}")
     threshold = weights / weights.sum() * n  # how full a column of height 1 would be of its own outcome alone
     alias = np.arange(n)
     small, large = [], []
