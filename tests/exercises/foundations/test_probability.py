@@ -444,6 +444,7 @@ def test_a_component_that_explains_no_point(impl, draw):
     K, D = draw.size(2, 4), draw.size(1, 3)
     log_weights, means, covariances = a_mixture(draw, K, D)
     x, lost = normal(draw, 10, D), draw.integer(0, K - 1)
+    compare(impl.em_step(x, log_weights, means, covariances), one_step(x, log_weights, means, covariances))
     means[lost] = 1e6
     with raises(ValueError, hint="all its responsibilities are 0, so its mean would be 0/0: say so instead of returning NaN"):
         impl.em_step(x, log_weights, means, covariances)
@@ -765,9 +766,9 @@ FAKES = {
         "the maximum alone": lambda x: x.max(axis=-1),
         "over the first axis": Edit("axis=-1", "axis=0"),
         "over all axes": Edit("axis=-1", "axis=None"),
-        "the maximum not added again": Edit(" + top[..., 0]", ""),
+        "the maximum not added again": Edit(" + top.squeeze(axis=-1)", ""),
         "NaN where the maximum is infinite": Edit("np.where(np.isfinite(top), top, 0)", "top"),
-        "−∞ becomes 0": Edit("+ top[..., 0]", "+ shift[..., 0]"),
+        "−∞ becomes 0": Edit("+ top.squeeze(axis=-1)", "+ shift.squeeze(axis=-1)"),
         "clipped, not shifted": lambda x: np.log(np.exp(np.clip(x, -700, 700)).sum(axis=-1)) if x.shape[-1] else x.max(axis=-1),
         "small terms thrown away": Edit("np.exp(x - shift)", "np.where(x > shift - 20, np.exp(x - shift), 0)"),
         "pairwise from 0": lambda x: np.logaddexp.reduce(np.concatenate([np.zeros_like(x[..., :1]), x], axis=-1), axis=-1),
@@ -1139,8 +1140,8 @@ VARIANTS = {
         "a running maximum": looped_logsumexp,
         "the rest beside the largest": sorted_logsumexp,
         "the shift kept": Edit(
-            "np.log(np.maximum(total, 1)) + top[..., 0]",
-            "np.where(total > 0, np.log(np.maximum(total, 1)) + shift[..., 0], -np.inf).astype(x.dtype)",
+            "np.log(np.maximum(total, 1)) + top.squeeze(axis=-1)",
+            "np.where(total > 0, np.log(np.maximum(total, 1)) + shift.squeeze(axis=-1), -np.inf).astype(x.dtype)",
         ),
     },
     "inverse_cdf": {
@@ -1174,4 +1175,29 @@ VARIANTS = {
         "softmax": Edit("np.exp(ratios - total)", "(lambda e: e / e.sum())(np.exp(ratios - ratios.max()))"),
     },
     "bootstrap_interval": {"percentiles": named_interval, "counts": counted_interval, "written anew": resampled()},
+}
+
+QUIET = "it keeps NumPy from warning, and changes no value"
+EMPTY = "only a row of −∞ has a sum below 1; its logarithm, whatever it is, is lost beside the −∞ that is added"
+EQUIVALENT = {
+    "logsumexp": {
+        "call dropped: np.log(np.maximum(total, 1)) -> np.log(total)": EMPTY,
+        "constant: np.maximum(total, 1) -> np.maximum(total, 0)": EMPTY,
+        "constant: np.where(np.isfinite(top), top, 0) -> np.where(np.isfinite(top), top, 1)": "±∞ less 1 is ±∞",
+        "constant: np.where(np.isfinite(top), top, 0) -> np.where(np.isfinite(top), top, -1)": "±∞ plus 1 is ±∞",
+    },
+    "box_muller": {"arguments swapped: check_uniforms(u, v) -> check_uniforms(v, u)": "both are looked at, in any order"},
+    "gumbel_max": {
+        "keepdim: logits.max(axis=-1) -> logits.max(axis=-1, keepdims=True)": "whether all are above −∞ is asked in any shape",
+    },
+    "kl_categorical": {
+        "context dropped: with np.errstate(invalid='ignore'): terms = p * (log_p - log_q) -> terms = p * (log_p - log_q)": QUIET,
+        "keyword dropped: np.errstate(invalid='ignore') -> np.errstate()": QUIET,
+    },
+    "em_step": {
+        "operands: x - new_means[:, None] -> new_means[:, None] - x": "it is multiplied by itself",
+    },
+    "bootstrap_interval": {
+        "argument ignored: uniforms.size -> np.zeros_like(uniforms).size": "the size of an array of zeros is the same"
+    },
 }
