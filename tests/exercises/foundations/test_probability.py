@@ -181,6 +181,17 @@ def test_the_ends_of_the_interval(impl, draw):
 
 
 @pytest.mark.stub("box_muller")
+def test_normals_in_float32(impl, draw):
+    n = draw.size(3)
+    u, v = (uniform(draw, n, high=0.999).astype(np.float32) for _ in range(2))
+    radius, angle = np.sqrt(-2 * np.log1p(-u.astype(np.float64))), 2 * np.pi * v.astype(np.float64)
+    for came, truth in zip(impl.box_muller(u, v), (radius * np.cos(angle), radius * np.sin(angle)), strict=True):
+        assert_close(
+            came, truth.astype(np.float32), tolerance=1e-4, hint="float32 in, float32 out, both of them", hint_for="values dtype"
+        )
+
+
+@pytest.mark.stub("box_muller")
 def test_other_numbers_and_shapes_are_refused(impl, draw):
     n = draw.size(2)
     u, v = uniform(draw, n), uniform(draw, n)
@@ -550,16 +561,23 @@ def same_bounds(found, expected, hint):
 
 
 @pytest.mark.stub("bootstrap_interval")
-@pytest.mark.parametrize("level", [None, 0.5, 0.9])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
 def test_interval_agrees_with_loops(impl, draw, level):
     N, R = draw.size(), draw.choice((1, 2, 7, 40))
     errors, sizes = uniform(draw, N, high=9), uniform(draw, N, low=0.5, high=40)
     uniforms = uniform(draw, R, N)
-    found = impl.bootstrap_interval(errors, sizes, uniforms, *([] if level is None else [level]))
+    found = impl.bootstrap_interval(errors, sizes, uniforms, level)
     hint = (
         "each resample: the rows ⌊uN⌋, the sum of their errors by the sum of their sizes; then two quantiles, of (1 ∓ level) / 2"
     )
-    same_bounds(found, interval(errors, sizes, uniforms, *([] if level is None else [level])), hint)
+    same_bounds(found, interval(errors, sizes, uniforms, level), hint)
+
+
+@pytest.mark.stub("bootstrap_interval")
+def test_a_level_of_ninety_five_percent_by_default(impl, draw):
+    errors, sizes, uniforms = uniform(draw, 8, high=9), uniform(draw, 8, low=0.5, high=40), uniform(draw, 40, 8)
+    hint = "2.5 % of the resamples are cut off on each side unless something else is asked"
+    same_bounds(impl.bootstrap_interval(errors, sizes, uniforms), interval(errors, sizes, uniforms, 0.95), hint)
 
 
 @pytest.mark.stub("bootstrap_interval")
