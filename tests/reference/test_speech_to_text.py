@@ -1,5 +1,6 @@
 """The parts of speech to text that are given, not stubs; and its word error rate against jiwer."""
 
+import math
 import random
 
 import pytest
@@ -12,9 +13,14 @@ from reference_impl.convert.speech_to_text import (
     audible,
     choose,
     convert,
+    disturb,
     even_loss,
+    nearest_phrases,
+    noisy,
     predict,
+    seams,
     spell,
+    spliced,
     word_error_rate,
 )
 from reference_impl.convert.text_to_speech import HOP, encode, even_durations
@@ -97,3 +103,53 @@ def test_even_durations_fill_the_frames():
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True] + [False] * 4])
     durations = even_durations(mask, torch.tensor([41, 10, 7]))
     assert durations.tolist() == [[8, 8, 8, 8, 9], [3, 3, 4, 0, 0], [7, 0, 0, 0, 0]]
+
+
+def test_disturbed_utterances_have_the_speed_and_the_noise_asked_for():
+    bank, decibels = motion.speech("test"), torch.linspace(0, 30, 72)
+    clean, lengths = disturb(bank.waveforms, bank.lengths, 1.25, torch.full((72,), torch.inf), torch.Generator())
+    heard, again = disturb(bank.waveforms, bank.lengths, 1.25, decibels, torch.Generator().manual_seed(0))
+    assert torch.equal(lengths, again) and torch.equal(lengths, (bank.lengths / 1.25).long())
+    assert heard.shape[1] % (2 * HOP) == 0
+    for row, noise, count, asked in zip(clean, heard - clean, lengths.tolist(), decibels.tolist(), strict=True):
+        assert 10 * math.log10(row[:count].square().mean() / noise[:count].square().mean()) == pytest.approx(asked, abs=0.5)
+        assert not noise[count:].any()
+    same, _ = disturb(bank.waveforms, bank.lengths, 1.0, torch.full((72,), torch.inf), torch.Generator())
+    assert torch.equal(same, bank.waveforms)
+
+
+def test_noisy_is_the_same_each_time_and_says_the_same():
+    bank = motion.speech("compositional")
+    first, second = noisy(bank), noisy(bank)
+    assert torch.equal(first.waveforms, second.waveforms)
+    assert first.phrases == bank.phrases * 2
+
+
+def test_a_digit_ends_at_the_same_moment_whatever_follows():
+    bank = motion.speech("test")
+    cuts = seams(bank)
+    assert ((cuts > 0) & (cuts < bank.lengths)).all()
+    spreads = [
+        int(cuts[own].max() - cuts[own].min()) // HOP
+        for voice in bank.voices.unique()
+        for digit in range(motion.DIGITS)
+        for own in [(bank.voices == voice) & (bank.digits == digit)]
+    ]
+    assert sorted(spreads)[len(spreads) // 2] <= 2  # frames, of a median
+
+
+def test_spliced_utterances_say_what_training_never_says():
+    test = motion.speech("test")
+    bank = spliced(test)
+    assert len(bank) == 2 * 4 * 3 * 9  # voices, pairs, utterances of the digit, of the place
+    assert set(bank.phrases) == set(motion.speech("compositional").phrases)
+    assert set(bank.voices.tolist()) == set(test.voices.tolist())
+    assert not set(bank.phrases) & {*test.phrases, *motion.speech("train").phrases}
+
+
+def test_who_copies_knows_what_it_has_heard():
+    bank = motion.speech("train")
+    for halves in (False, True):
+        assert nearest_phrases(bank.waveforms[::9], halves=halves) == bank.phrases[::9]
+    unseen = motion.speech("compositional")
+    assert not set(nearest_phrases(unseen.waveforms)) & set(unseen.phrases)
