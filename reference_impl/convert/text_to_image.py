@@ -17,10 +17,20 @@ Now and then the caption is hidden in training, so that one network learns the p
 then goes further in the direction in which the caption pulls: $\tilde v = v_\varnothing + w\,(v_c - v_\varnothing)$. A **DDIM** step
 guesses the clean picture and mixes it with the implied noise again, at a lower noise level.
 
-The captions are English or Chinese; the one template that is tested is never seen in training, and neither are four pairs of digit and place.
+**Put together anew.** Four pairs of digit and place are in no training picture. The caption gives two codes, $c_d$ for the digit and $c_p$ for
+the place, each with one job. Let $R_s$ roll a picture by s whole pixels: what leaves on one side comes in on the other. The noisy picture
+is rolled to the middle, a U-Net that is told the digit alone says the velocity there, and that is rolled back:
+
+$$v(x, t, c) = R_{s}\; u\big(R_{-s}\, x,\ t,\ c_d\big), \qquad s = s(c_p)$$
+
+A roll only puts pixels in another order, so independent noise stays what it was, and paper stays paper. How far a place is from the middle a
+small head learns from where the ink of the training pictures is. A one that was drawn for three places is then right at the fourth.
+
+The captions are English or Chinese; the one template that is tested is never seen in training.
 
 **Asked in interviews.** What is the loss, and where does it come from? What is the network told besides the noisy picture? Noise, picture or
-velocity: which target, and why? What does the guidance scale trade away? Why do forty steps suffice, after training with a thousand?
+velocity: which target, and why? What does the guidance scale trade away? Why do forty steps suffice, after training with a thousand? Why
+does a network that has drawn a one at three places fail at the fourth, and what helps?
 
 **Sources.** Ho, Jain and Abbeel, *Denoising Diffusion Probabilistic Models* (2020), eq. 4 and 14; Nichol and Dhariwal, *Improved DDPM* (2021), eq. 17;
 Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (2021), eq. 12; Salimans and Ho, *Progressive Distillation* (2022), appendix D;
@@ -46,7 +56,7 @@ from torch import Tensor, nn
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.experiments import Ablation
 from reference_impl.image.gan import ema_update
-from reference_impl.judges import diversity_ratio, motion_digit_judge, place_judge
+from reference_impl.judges import centre_of_ink, diversity_ratio, motion_digit_judge, place_judge
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 from reference_impl.shortcuts import KNOWN_WORDS, SEEN
@@ -134,6 +144,7 @@ def drop_condition(tokens: Int[Tensor, "B L"], uniforms: Float[Tensor, " B"], pr
 class Config:
     """channels (a multiple of 8) and width: of the U-Net and of its condition; timesteps T; drop: share of captions hidden.
 
+    moved: whether the digit is drawn in the middle and then moved, or in place, from one code for both.
     guidance and sampling_steps are what `convert` uses; steps, batch_size, learning_rate and ema_decay drive `train`.
     """
 
@@ -141,7 +152,8 @@ class Config:
     width: int = 128
     timesteps: int = 1000
     drop: float = 0.1
-    guidance: float = 1.3
+    moved: bool = True
+    guidance: float = 1.5
     sampling_steps: int = 40
     steps: int = 1300
     batch_size: int = 32
@@ -152,21 +164,43 @@ class Config:
 class CaptionEncoder(nn.Module):
     """Word embeddings under attention pooling: two learned queries, so that one may look for the digit and one for the place.
 
+    With `moved` each has a job of its own: what the first finds becomes the condition, and a head on what the second finds says how far
+    from the middle the digit is. Without, both together are the condition.
     The pooled words carry no order. Neither does the meaning of a caption, so a new order of known words is no new language.
     """
 
-    def __init__(self, width: int, queries: int = 2, embedding: int = 64) -> None:
+    def __init__(self, width: int, moved: bool = True, embedding: int = 64) -> None:
         super().__init__()
+        self.moved = moved
         self.embedding = nn.Embedding(len(motion.VOCABULARY), embedding)
-        self.queries = nn.Linear(embedding, queries, bias=False)
-        self.output = nn.Linear(queries * embedding, width)
+        self.queries = nn.Linear(embedding, 2, bias=False)
+        self.output = nn.Linear(embedding if moved else 2 * embedding, width)
+        self.head = nn.Sequential(nn.Linear(embedding, 32), nn.SiLU(), nn.Linear(32, 2))
 
-    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B W"]:
-        """The condition of each caption; padding gets no attention."""
+    def forward(self, tokens: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B E"]]:
+        """The condition of each caption, and the code of what it says of the place; padding gets no attention."""
         words = self.embedding(tokens)  # (B, L, E)
-        scores = self.queries(words).masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)  # (B, L, Q)
-        pooled = scores.softmax(dim=1).transpose(1, 2) @ words  # (B, Q, E)
-        return self.output(4 * pooled.flatten(1))  # two words of seven matter: 4 makes up for averaging them with the rest
+        scores = self.queries(words).masked_fill((tokens == motion.PAD)[:, :, None], -math.inf)  # (B, L, 2)
+        pooled = scores.softmax(dim=1).transpose(1, 2) @ words  # (B, 2, E)
+        pooled = 4 * pooled  # two words of seven matter: 4 makes up for averaging them with the rest
+        digit, place = pooled.unbind(1)
+        return self.output(digit if self.moved else pooled.flatten(1)), place
+
+    def shift(self, place: Float[Tensor, "B E"]) -> Float[Tensor, "B 2"]:
+        """How far down and right of the middle that is, in halves of a picture: pixels would be too large at first to say."""
+        return self.head(place)
+
+
+def roll(pictures: Float[Tensor, "B C H W"], shift: Int[Tensor, "B 2"]) -> Float[Tensor, "B C H W"]:
+    """Each picture moved by its own `shift`, whole pixels down and right; what leaves on one side comes in on the other (given).
+
+    No pixel is lost, mixed or made up: independent noise stays what it was.
+    """
+    rows, columns = (
+        (torch.arange(size, device=shift.device) - shift[:, axis, None]) % size for axis, size in enumerate(pictures.shape[2:])
+    )  # (B, H) and (B, W): where each comes from
+    pictures = pictures.gather(2, rows[:, None, :, None].expand_as(pictures))
+    return pictures.gather(3, columns[:, None, None, :].expand_as(pictures))
 
 
 class ResBlock(nn.Module):
@@ -187,11 +221,11 @@ class ResBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts the velocity. Pixels go in and out as 12×12 cells of 2×2, the middle works at 6×6.
+    """Predicts the velocity: of a digit in the middle, with `moved`, and the noisy picture is rolled there and its velocity back.
 
-    A condition that is added to all places alike does not say where; what convolutions know of their place they have from the padding.
-    So the middle is also given a rough plan drawn from the condition alone: a sum of `RANK` products of a map ("where", 6×6) and a
-    vector ("what", 2C).
+    Pixels go in and out as 12×12 cells of 2×2, the middle of the net works at 6×6. A condition that is added to all places alike does
+    not say where; what convolutions know of their place they have from the padding. So the net is also given a rough plan drawn from
+    the condition alone: a sum of `RANK` products of a map ("where", 6×6) and a vector ("what", 2C).
     """
 
     RANK = 8
@@ -200,7 +234,7 @@ class UNet(nn.Module):
         super().__init__()
         C, D = config.channels, config.width
         self.config = config
-        self.captions = CaptionEncoder(D)
+        self.captions = CaptionEncoder(D, config.moved)
         self.time = nn.Sequential(nn.Linear(D // 2, D), nn.SiLU(), nn.Linear(D, D))
         self.input, self.output = nn.Conv2d(4, C, 3, padding=1), nn.Conv2d(C, 4, 3, padding=1)
         self.down, self.up = nn.Conv2d(C, 2 * C, 2, stride=2), nn.ConvTranspose2d(2 * C, C, 2, stride=2)
@@ -210,12 +244,12 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(8, C)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
 
-    def forward(
-        self, x: Float[Tensor, "B 1 24 24"], t: Int[Tensor, " B"], tokens: Int[Tensor, "B L"]
+    def draw(
+        self, x: Float[Tensor, "B 1 24 24"], t: Int[Tensor, " B"], captions: Float[Tensor, "B D"]
     ) -> Float[Tensor, "B 1 24 24"]:
-        """The velocity at noisy pictures `x`, in [-1, 1] but for the noise, of timestep `t` and caption `tokens`."""
+        """The velocity at noisy pictures `x`, given the condition of their captions."""
         embedded = timestep_embedding(t, self.config.width // 2).to(x.dtype)
-        condition = F.silu(self.time(embedded) + self.captions(tokens))  # (B, D)
+        condition = F.silu(self.time(embedded) + captions)  # (B, D)
         where = self.where(condition).unflatten(1, (self.RANK, 6, 6))
         what = self.what(condition).unflatten(1, (self.RANK, -1))
         plan = torch.einsum("brhw,brc->bchw", where, what)  # (B, 2C, 6, 6)
@@ -226,6 +260,17 @@ class UNet(nn.Module):
             hidden = block(hidden, condition)
         hidden = self.right(torch.cat([self.up(hidden), skip], dim=1), condition)  # (B, C, 12, 12)
         return F.pixel_shuffle(self.output(F.silu(self.norm(hidden))), 2)
+
+    def forward(
+        self, x: Float[Tensor, "B 1 24 24"], t: Int[Tensor, " B"], tokens: Int[Tensor, "B L"]
+    ) -> Float[Tensor, "B 1 24 24"]:
+        """The velocity at noisy pictures `x`, in [-1, 1] but for the noise, of timestep `t` and caption `tokens`."""
+        captions, place = self.captions(tokens)
+        if not self.config.moved:
+            return self.draw(x, t, captions)
+        shift = motion.SIZE / 2 * self.captions.shift(place)  # (B, 2), in pixels
+        pixels = shift.round().long()  # this has no gradient: the head has a loss of its own
+        return roll(self.draw(roll(x, -pixels), t, captions), pixels)
 
     def diffusion_loss(
         self,
@@ -298,6 +343,7 @@ def train(
     device, generator = resolve_device(device), seed_everything(seed)
     data, B = motion.load("train"), config.batch_size
     pictures, captions = 2 * data.images - 1, torch.stack([data.tokens, data.tokens_zh])
+    centres = centre_of_ink(data.images)[0] * 2 / motion.SIZE  # (N, 2), in halves of a picture
     model = UNet(config).to(device).train()
     averaged = copy.deepcopy(model).eval()
     maybe_compile(model, compile)
@@ -313,6 +359,9 @@ def train(
         x0, tokens, t, noise = pictures[batch].to(device), tokens.to(device), t.to(device), noise.to(device)
         with autocast(device, precision):
             loss = model.diffusion_loss(x0, tokens, t, noise, schedule)
+            _, place = model.captions(tokens)
+            shift = model.captions.shift(place)
+        loss = loss + F.mse_loss(shift.float(), centres[batch].to(device))  # where the ink is: all that is told of a place
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -385,8 +434,13 @@ GATES = (
     Gate("digit", at_least=0.95, baseline="digit_chance", ceiling="digit_ceiling"),
     Gate("place", at_least=0.95, baseline="place_chance", ceiling="place_ceiling"),
     Gate("diversity", at_least=0.75, at_most=1.2),
+    Gate("digit_compositional", at_least=0.8, baseline="digit_chance", ceiling="digit_ceiling_compositional"),
+    Gate("place_compositional", at_least=0.95, baseline="place_chance", ceiling="place_ceiling_compositional"),
 )
-ABLATIONS = {"no guidance": Ablation(Config(guidance=1.0), "digit", higher_by=0.03)}
+ABLATIONS = {
+    "no guidance": Ablation(Config(guidance=1.0), "digit", higher_by=0.03),
+    "one code for digit and place": Ablation(Config(moved=False), "digit_compositional", higher_by=0.5),
+}
 LEAKS = KNOWN_WORDS | SEEN
 
 
