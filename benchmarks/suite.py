@@ -31,6 +31,7 @@ from reference_impl import weights
 
 MODEL = "image/vae"  # the unit that is copied
 ENOUGH_MINUTES, ENOUGH_CPU = 10.0, 5.0
+TIES = "tests/course/test_site.py::test_a_term_leads_to_its_page"  # among equal copies of a page it has no first
 CLONE = """
 import json, sys
 from course.authoring.build import build, compose, to_json
@@ -82,7 +83,7 @@ def rename_weights(source: Path, target: Path, unit: str) -> None:
 def add_units(folder: Path, count: int) -> None:
     """Copies of the model unit under other ids, their records standing."""
     track, name = MODEL.split("/")
-    names = [f"{track}/{name}_{number}" for number in range(count)]
+    names = [f"{track}/spare_{number}" for number in range(count)]  # vae_1 would be taken for a second copy of vae by name
     sources = [
         f"questions/{MODEL}.md", f"questions/{MODEL}.zh.md", f"reference_impl/{MODEL}.py", f"tests/exercises/{track}/test_{name}.py",
         f"reference_impl/weights/{MODEL}.safetensors",
@@ -132,7 +133,7 @@ def make_test(folder: Path, seed: int, sample: int | None = None) -> tuple[float
         [python, "-m", "ruff", "format", "--check", "."],
         [python, "-m", "mypy"],
         [python, "-m", "course.cli", "build", "--check"],
-        [python, "-m", "pytest", "-q", *workers, "--from-records", "--seed", str(seed)],
+        [python, "-m", "pytest", "-q", *workers, "--from-records", "--seed", str(seed), "--deselect", TIES],
     ]
     if sample is not None:
         commands[-1] += ["--sample", str(sample)]
