@@ -176,13 +176,42 @@ def stale_solution(unit: Unit) -> str:
     return ""
 
 
+# Fifty steps of a small training, which is what demos do, in CPU seconds of one core; and what they take on the core for which
+# bounds on seconds are meant: that of the first records, by demos that have not changed since and were timed again beside it.
+YARDSTICK_SECONDS = 0.25
+YARDSTICK = """
+import time, torch
+torch.set_num_threads(1)
+def steps():
+    x, w = torch.randn(32, 16, 24, 24), torch.randn(32, 16, 3, 3, requires_grad=True)
+    for _ in range(50):
+        torch.nn.functional.conv2d(x, w, padding=1).square().mean().backward()
+steps()  # what is slow the first time
+begun = time.process_time()
+steps()
+print(time.process_time() - begun)
+"""
+
+
+def slowness() -> float:
+    """By how much one core of this machine is slower now than that one; at least 1. A shared processor may take twice as long from one
+    hour to the next."""
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    said = subprocess.run([sys.executable, "-c", YARDSTICK], env=surroundings, capture_output=True, text=True, check=True).stdout
+    return max(1.0, float(said) / YARDSTICK_SECONDS)
+
+
 @dataclass(frozen=True)
 class Executed:
-    """A solution as it is written to disk, and the CPU seconds that all of it and its demo took, on one core."""
+    """A solution as it is written to disk, and the CPU seconds that all of it and its demo took, on one core.
+
+    slowness: of the machine meanwhile; seconds are those of a core that is not slow.
+    """
 
     text: str
     seconds: float
     demo_seconds: float
+    slowness: float = 1.0
 
 
 def execute(unit: Unit, timeout: int = 600) -> Executed:
@@ -198,6 +227,7 @@ def execute(unit: Unit, timeout: int = 600) -> Executed:
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             return KernelSpec(argv=argv, display_name=KERNEL["display_name"], language="python")
 
+    before = slowness()
     node = nbformat.from_dict(compose(unit, solved=True))
     manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
     clock: dict[str, float] = {}  # cell id -> CPU seconds of the kernel after it
@@ -225,7 +255,8 @@ def execute(unit: Unit, timeout: int = 600) -> Executed:
     node.metadata.language_info = {"name": "python"}
     nbformat.validate(node)
     demo = clock["demo-run"] - clock["before demo-run"] if "demo-run" in clock else 0.0
-    return Executed(str(nbformat.writes(node)) + "\n", max(clock.values()), demo)
+    slow = (before + slowness()) / 2
+    return Executed(str(nbformat.writes(node)) + "\n", max(clock.values()) / slow, demo / slow, slow)
 
 
 def write_solution(unit: Unit) -> None:
@@ -236,6 +267,7 @@ def write_solution(unit: Unit) -> None:
     content = made.text.encode()
     records.keep(unit, "solution", {
         "file": hash_of(content), "bytes": len(content), "seconds": round(made.seconds, 1), "demo_seconds": round(made.demo_seconds, 1),
+        "slowness": round(made.slowness, 2),
     })  # fmt: skip
 
 

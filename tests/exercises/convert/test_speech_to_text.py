@@ -526,10 +526,10 @@ def test_a_constant_band_becomes_zero(impl, draw):
 def test_a_faint_band_is_not_blown_up(impl, draw):
     M, T = draw.size(), draw.integer(2, 6)
     mels, frames = draw.normal(2, M, T, scale=3e-3), torch.full((2,), T)
-    result = impl.normalise(mels, frames)
-    assert_close(result, normalised(mels, frames), hint="the 1e-5 is added to the variance, before the root")
+    result, expected = impl.normalise(mels, frames), normalised(mels, frames)
+    assert_close(result, expected, hint="the 1e-5 is added to the variance, before the root")
     assert_between(result.abs().max().item(), 0, 3, what="the largest value")
-    assert_true(result.abs().max() > 0.1, "a band that moves a little must not vanish")
+    assert_true(result.abs().max() > 0.5 * expected.abs().max(), "a band that moves a little must not vanish")
 
 
 @pytest.mark.stub("normalise")
