@@ -535,13 +535,15 @@ def demo(config: Config = Config(steps=300)) -> Figure:
     """One pass backwards gives the derivative by every pixel, as finite differences do one by one; and what each gradient learns."""
     figure = plt.figure(figsize=(12, 4), layout="constrained")
     panels = figure.subplot_mosaic([["pictures", "check", "curves"], ["slopes", "check", "curves"]], width_ratios=(1.3, 1, 1.2))
-    for name in ("reverse", "last layer", "direction"):
+    sources = {
+        "last layer": "of the last layer only",
+        "direction": "along one random direction",
+        "reverse": "backward through all",
+    }
+    for name, label in sources.items():
         rate = 1e-5 if name == "direction" else config.learning_rate
-        weights, losses = fit(replace(config, gradient=name, learning_rate=rate), 0)
-        smooth = np.convolve(losses, np.ones(15) / 15, mode="valid")
-        panels["curves"].plot(smooth, label={"reverse": "backward through all layers"}.get(name, f"one {name}"))
-        if name == "reverse":
-            trained = weights
+        trained, losses = fit(replace(config, gradient=name, learning_rate=rate), 0)  # the last one is used below
+        panels["curves"].plot(np.convolve(losses, np.ones(15) / 15, mode="valid"), label=label)
     panels["curves"].set(title="Training loss by the source of the gradient", xlabel="step", ylabel="nats", ylim=(0, 4))
     panels["curves"].legend()
     ink, labels = pictures("test")
