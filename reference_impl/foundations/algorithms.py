@@ -435,7 +435,7 @@ def alias_table(weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n
         raise ValueError(f"weights must be 0 or more, with a sum that is positive and finite; got {weights}")
     threshold = weights / weights.sum() * n  # how full a column of height 1 would be of its own outcome alone
     alias = np.arange(n)
-    small, large = [], []
+    small, large = list[int](), list[int]()
     for i in range(n):
         (small if threshold[i] < 1 else large).append(i)
     while small and large:
@@ -562,7 +562,7 @@ def words_drawn(seed: int, draws: int = 100_000) -> Int[np.ndarray, "1000"]:
     return np.bincount([alias_draw(threshold, alias, uniform) for uniform in uniforms], minlength=1000)
 
 
-def chi_square(counts: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+def chi_square(counts: np.ndarray | list[int], weights: np.ndarray | list[int]) -> tuple[float, float]:
     """Pearson's statistic for each degree of freedom, about 1 where counts were drawn by these weights, and its p-value."""
     from scipy.stats import chisquare
 

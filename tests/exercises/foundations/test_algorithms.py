@@ -199,6 +199,8 @@ def test_names_that_are_only_needed_and_names_without_needs(impl):
     assert_equal(impl.topological_sort({"a": []}), ["a"], hint="a name without needs")
     assert_equal(impl.topological_sort({"a": ["b"]}), ["b", "a"], hint="`b` is no key, but it has to come")
     assert_equal(impl.topological_sort({"a": ["b"], "b": ["c"]}), ["c", "b", "a"], hint="`c` is no key, but it has to come")
+    few = {"few": ["many"], "many": ["a", "b", "c"]}
+    assert_sorted(impl.topological_sort(few), few, ["few", "many", *"abc"], "it matters what is needed, not how much")
 
 
 @pytest.mark.stub("topological_sort")
