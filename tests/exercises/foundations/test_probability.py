@@ -131,6 +131,7 @@ def test_small_weights_beside_a_large_one_in_float32(impl, draw):
 def test_what_is_no_distribution_is_refused(impl, draw):
     K = draw.size(2)
     uniforms, weights = uniform(draw, 3), uniform(draw, K, low=0.1)
+    assert_equal(impl.inverse_cdf(weights, np.zeros(0)), np.zeros(0, np.int64), hint="no uniform numbers, no draws")
     for wrong in (-0.05, math.nan, INF):
         with raises(ValueError, hint=f"one of the weights is {wrong}"):
             impl.inverse_cdf(with_one(draw, weights, wrong), uniforms)
@@ -140,7 +141,6 @@ def test_what_is_no_distribution_is_refused(impl, draw):
     for wrong in NO_UNIFORM:
         with raises(ValueError, hint=f"one of the uniform numbers is {wrong}: they lie in [0, 1)"):
             impl.inverse_cdf(weights, with_one(draw, uniforms, wrong))
-    assert_equal(impl.inverse_cdf(weights, np.zeros(0)), np.zeros(0, np.int64), hint="no uniform numbers, no draws")
 
 
 # --- box_muller ----------------------------------------------------------------------------------------------------------
@@ -195,6 +195,7 @@ def test_normals_in_float32(impl, draw):
 def test_other_numbers_and_shapes_are_refused(impl, draw):
     n = draw.size(2)
     u, v = uniform(draw, n), uniform(draw, n)
+    impl.box_muller(u, v)  # these are right; each of what follows has one fault
     for wrong in NO_UNIFORM:
         with raises(ValueError, hint=f"one of the radii comes from {wrong}, which is outside of [0, 1)"):
             impl.box_muller(with_one(draw, u, wrong), v)
@@ -272,6 +273,7 @@ def test_a_uniform_number_of_zero(impl, draw):
 def test_what_cannot_be_drawn_from_is_refused(impl, draw):
     B, K = draw.size(2), draw.size(2)
     logits, uniforms = normal(draw, B, K), uniform(draw, B, K)
+    assert_equal(impl.gumbel_max(np.zeros((0, K)), np.zeros((0, K))), np.zeros(0, np.int64), hint="no rows, no draws")
     for wrong in NO_UNIFORM:
         with raises(ValueError, hint=f"one of the uniform numbers is {wrong}: they lie in [0, 1)"):
             impl.gumbel_max(logits, with_one(draw, uniforms, wrong))
@@ -281,7 +283,6 @@ def test_what_cannot_be_drawn_from_is_refused(impl, draw):
     logits[draw.integer(0, B - 1)] = -INF
     with raises(ValueError, hint="a row of −∞ has nothing to draw"):
         impl.gumbel_max(logits, uniforms)
-    assert_equal(impl.gumbel_max(np.zeros((0, K)), np.zeros((0, K))), np.zeros(0, np.int64), hint="no rows, no draws")
 
 
 # --- kl_categorical ------------------------------------------------------------------------------------------------------
@@ -341,6 +342,7 @@ def test_float32_stays_float32(impl, draw):
 def test_what_is_no_pair_of_distributions_is_refused(impl, draw):
     B, K = draw.size(2), draw.size(2)
     p, q = normal(draw, B, K), normal(draw, B, K)
+    impl.kl_categorical(p, q)  # these are right; each of what follows has one fault
     for other in (q[:1], q[:, :1], q[0], q[:, : K - 1]):
         with raises(ValueError, hint="p and q are compared row by row: refuse another shape, also one that broadcasts"):
             impl.kl_categorical(p, other)
@@ -514,6 +516,7 @@ def test_weights_in_float32(impl, draw):
 def test_weights_that_do_not_exist_are_refused(impl, draw):
     N = draw.size(2)
     log_p, log_q = normal(draw, N), normal(draw, N)
+    impl.importance_weights(log_p, log_q)  # these are right; each of what follows has one fault
     for wrong in (-INF, INF, math.nan):
         with raises(ValueError, hint=f"log q is {wrong} at a draw which q is said to have made"):
             impl.importance_weights(log_p, with_one(draw, log_q, wrong))
@@ -604,6 +607,7 @@ def test_interval_of_what_came_in_float32(impl, draw):
 def test_what_has_no_interval_is_refused(impl, draw):
     N, R = draw.size(2), draw.size(2)
     errors, sizes, uniforms = uniform(draw, N, high=9), uniform(draw, N, low=0.5, high=40), uniform(draw, R, N)
+    impl.bootstrap_interval(errors, sizes, uniforms)  # these are right; each of what follows has one fault
     for wrong in (0.0, -1.0, math.nan):
         with raises(ValueError, hint=f"one of the sizes is {wrong}: there would be errors among no words"):
             impl.bootstrap_interval(errors, with_one(draw, sizes, wrong), uniforms)
