@@ -225,7 +225,7 @@ def test_least_squares_of_large_and_of_tiny_numbers(impl, draw):
 def test_columns_at_the_edge_of_dependence(impl, draw, precision):
     """n eps times the largest diagonal entry is where dependence begins."""
     m = draw.integer(2, 5)
-    n = m + draw.integer(0, 3)
+    n = 2 * m + draw.integer(0, 3)
     edge = n * float(np.finfo(precision).eps)
     large, small = (int(i) for i in draw.permutation(m)[:2])
     a = 4 * np.eye(n, m, dtype=precision)
