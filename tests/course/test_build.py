@@ -183,6 +183,7 @@ def test_code_of_all_units_parses_on_its_own(root):
 def test_seconds_are_those_of_a_core_that_is_not_slow(toy, monkeypatch):
     """A processor that is shared takes twice as long from one hour to the next; a bound on seconds is not about that."""
     assert builder.slowness() >= 1
-    monkeypatch.setattr(builder, "slowness", lambda: 1e6)
+    measured = [1e6, 3e6]
+    monkeypatch.setattr(builder, "slowness", measured.pop)
     made = builder.execute(find_unit("toy/sums", toy))
-    assert made.slowness == 1e6 and 0 < made.seconds < 0.01
+    assert made.slowness == 1e6 and 0 < made.seconds < 0.01, "the lesser of the two: what disturbs one excuses nothing"
