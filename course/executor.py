@@ -6,6 +6,7 @@ or a mutant, and in a sandboxed one for a stranger's code. It depends on torch a
 
 import contextlib
 import copy
+import random
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.guard import Change, Guard, spoil, strided, tensors_in
+from course.guard import Change, Guard, as_tensor, spoil, strided, tensors_in
 from course.wire import UNCOPIED, Changed, ImplementationError, Named, Remote, Target, describe, is_answer_file
 
 PLAIN = (type(None), bool, int, float, str)
@@ -49,9 +50,12 @@ class Executor:
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
 
     def call(self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call it and return its value: `Changed` if it has changed something besides. Raises ImplementationError if it raises.
+        """Call it and return its value: `Changed` if it has changed something besides. Raises ImplementationError if it raises, with
+        what it has changed before that.
 
         With `target.how`: a list of the tensors in its value; on `meta`, where there are no numbers, of the devices of those that have
         axes.
@@ -63,11 +67,12 @@ class Executor:
             given = [(str(i), args[i], inputs[i]) for i in range(len(inputs))]
             given += [(name, kwargs[name], named[name]) for name in named]
             guard = self._guard(target, given)
-            changes: list[Change] = []
             try:
                 value = self._run(target, inputs, named)
-            finally:
-                changes += guard.changes() if guard is not None else []
+            except ImplementationError as error:
+                error.changes = guard.changes() if guard is not None else []
+                raise
+            changes = guard.changes() if guard is not None else []
         plain = self._outward(value)
         return Changed(plain, changes) if changes else plain
 
@@ -249,7 +254,10 @@ class Executor:
             here = value.detach().to(self._device)
             return strided(here, self._handed) if self._strided else here.clone()
         if isinstance(value, np.ndarray):
-            return value.copy()
+            self._handed += 1
+            return (
+                strided(as_tensor(value), self._handed).numpy() if self._strided and value.dtype.kind in "biufc" else value.copy()
+            )
         if isinstance(value, Remote):
             return self._objects[value.id]
         if isinstance(value, Named):
@@ -286,13 +294,15 @@ class Executor:
 
 
 def moved(value: Any, how: str) -> Any:
-    """`value` with its modules and floating tensors in the dtype called `how`, or all of them on `meta`."""
+    """`value` with its modules and floating tensors and arrays in the dtype called `how`, or all tensors on `meta`."""
     if isinstance(value, nn.Module):
         return value.to("meta") if how == "meta" else value.to(getattr(torch, how))
     if isinstance(value, Tensor):
         if how == "meta":
             return value.to("meta")
         return value.to(getattr(torch, how)) if value.is_floating_point() else value
+    if isinstance(value, np.ndarray):
+        return value.astype(how) if value.dtype.kind == "f" else value
     if isinstance(value, list | tuple):
         return type(value)(moved(item, how) for item in value)
     if isinstance(value, dict):

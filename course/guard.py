@@ -93,12 +93,28 @@ def _modules_in(value: Any) -> Iterator[nn.Module]:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in lists, tuples and dicts, in their order."""
+    """The tensors in lists, tuples and dicts, in their order; NumPy's arrays of numbers as tensors that share their memory."""
     if isinstance(value, Tensor):
         yield value
+    elif isinstance(value, np.ndarray):
+        if value.dtype.kind in "biufc":
+            yield as_tensor(value)
     elif isinstance(value, list | tuple | dict):
         for item in value.values() if isinstance(value, dict) else value:
             yield from tensors_in(item)
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """An array of numbers as a tensor of the same memory; as a copy where torch cannot read that: read backwards, or not to be written."""
+    readable = array.flags.writeable and min(array.strides, default=0) >= 0 and array.dtype.isnative
+    return torch.from_numpy(array if readable else array.astype(array.dtype.newbyteorder("=")))
+
+
+def has_arrays(value: Any) -> bool:
+    """Whether there are NumPy arrays in lists, tuples and dicts."""
+    if isinstance(value, list | tuple | dict):
+        return any(map(has_arrays, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, np.ndarray)
 
 
 Before = tuple[list[tuple[nn.Module, bool]], list[tuple[nn.Parameter, bool, Tensor]], list[tuple[Tensor, Tensor]]]

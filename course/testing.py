@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.guard import same
+from course.guard import as_tensor, same
 from course.wire import EAGER, ImplementationError, describe
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ def assert_close(
     check_dtype: bool = True,
     what: str = "the result",
 ) -> None:
-    """Equal shape and dtype, and an error small beside the largest expected magnitude. Raises CheckFailure.
+    """Equal shape and dtype, and an error small beside the largest expected magnitude; of tensors or NumPy arrays. Raises CheckFailure.
 
     tolerance: relative to that magnitude; by default set by the dtype (`TOLERANCE`). Where NaN or infinity is expected, it must stand.
     hint_for: which failures the hint explains: words of `type`, `shape`, `dtype`, `NaN`, `precision` and `values`.
@@ -134,18 +134,23 @@ def assert_close(
     def failure(about: str, public: str, detail: str = "") -> CheckFailure:
         return CheckFailure(public, detail, hint if about in hint_for.split() else "")
 
+    came, wanted = describe(actual), describe(expected)
+    if isinstance(expected, np.ndarray):
+        if not isinstance(actual, np.ndarray) or actual.dtype.kind not in "biufc":
+            raise failure("type", f"{what} is {came}, expected {wanted}")
+        actual, expected = as_tensor(actual), as_tensor(expected)
     if not isinstance(expected, Tensor):
         expected = torch.as_tensor(expected, dtype=torch.float64)
-        check_dtype = False
+        wanted, check_dtype = describe(expected), False
     if isinstance(actual, int | float | np.ndarray) and not isinstance(actual, bool):
         actual = torch.as_tensor(actual, dtype=torch.float64)
         check_dtype = False
     if not isinstance(actual, Tensor):
-        raise failure("type", f"{what} is {describe(actual)}, expected {describe(expected)}")
+        raise failure("type", f"{what} is {came}, expected {wanted}")
     if actual.shape != expected.shape:
         raise failure("shape", f"{what} has shape {tuple(actual.shape)}, expected {tuple(expected.shape)}")
     if check_dtype and actual.dtype != expected.dtype:
-        raise failure("dtype", f"{what} is {describe(actual)}, expected {describe(expected)}")
+        raise failure("dtype", f"{what} is {came}, expected {wanted}")
     if expected.numel() == 0:
         return
     coarse = expected.dtype if not actual.is_floating_point() or _resolution(expected) >= _resolution(actual) else actual.dtype
@@ -179,10 +184,15 @@ def _resolution(x: Tensor) -> float:
 
 
 def assert_equal(actual: Any, expected: Any, *, hint: str = "", what: str = "the result") -> None:
-    """Exactly equal: integers, booleans, strings, None, and lists of these. Raises CheckFailure."""
+    """Exactly equal: integers, booleans, strings, None, tensors, arrays, and lists of plain values. Raises CheckFailure."""
+    came, wanted = describe(actual), describe(expected)
+    if isinstance(expected, np.ndarray):
+        if not isinstance(actual, np.ndarray) or actual.dtype != expected.dtype:
+            raise CheckFailure(f"{what} is {came}, expected {wanted}")
+        actual, expected = as_tensor(actual), as_tensor(expected)
     if isinstance(expected, Tensor):
         if not isinstance(actual, Tensor) or actual.shape != expected.shape or actual.dtype != expected.dtype:
-            raise CheckFailure(f"{what} is {describe(actual)}, expected {describe(expected)}")
+            raise CheckFailure(f"{what} is {came}, expected {wanted}")
         wrong = actual != expected
         if bool(wrong.any()):
             position = tuple(wrong.nonzero()[0].tolist())
@@ -197,9 +207,11 @@ def assert_equal(actual: Any, expected: Any, *, hint: str = "", what: str = "the
 
 
 def assert_finite(actual: Any, *, hint: str = "", what: str = "the result") -> None:
-    """A tensor without NaN and infinity. Raises CheckFailure."""
+    """A tensor or an array without NaN and infinity. Raises CheckFailure."""
+    if isinstance(actual, np.ndarray) and actual.dtype.kind in "biufc":
+        actual = as_tensor(actual)
     if not isinstance(actual, Tensor):
-        raise CheckFailure(f"{what} is {describe(actual)}, expected a tensor")
+        raise CheckFailure(f"{what} is {describe(actual)}, expected a tensor or an array of numbers")
     if not bool(actual.isfinite().all()):
         position = tuple((~actual.isfinite()).nonzero()[0].tolist())
         raise CheckFailure(f"{what} has NaN or infinity at index {position}", hint=hint)
@@ -221,12 +233,14 @@ def assert_between(actual: float, low: float, high: float, *, hint: str = "", wh
 
 @contextmanager
 def raises(kind: type[Exception] = ValueError, *, hint: str = "") -> Iterator[None]:
-    """The implementation must refuse bad input with `kind`, not with another error and not by going on."""
+    """The implementation must refuse bad input with `kind`, not with another error and not by going on, and leave alone what it was given."""
     at_once = EAGER.set(True)
     try:
         yield
     except ImplementationError as error:
         if error.kind == kind.__name__ and not error.late:
+            if error.broken is not None:
+                raise error.broken from None
             return
         if error.kind not in ("", "NotImplementedError"):  # its process ended, or it is not written yet
             error.instead_of(kind.__name__)

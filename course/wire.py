@@ -54,6 +54,7 @@ class ImplementationError(AssertionError):
     """The implementation raised, or is not there. An assertion, since it is the implementation that is wrong, not the test.
 
     hint: a likely cause, where the test knows one. late: it is of a call made earlier than the one that brought it up.
+    changes: what the call had changed when it raised, as in `Changed`. broken: what is wrong with that, once it was judged.
     said: what the answer says of it, in quotes and fit for a report, where the answer is a stranger's. number: the line of the answer's
     file that it came from, if that is known.
     public: what may be told to everybody; it repeats nothing that the answer said.
@@ -61,12 +62,14 @@ class ImplementationError(AssertionError):
 
     hint = ""
     late = False
+    broken: AssertionError | None = None
     said = ""
     number = 0
 
     def __init__(self, what: str, kind: str, message: str, line: str = "") -> None:
         super().__init__(f"{what} raised {kind}: {message}" if kind else message)
         self.what, self.kind, self.message, self.line = what, kind, message, line
+        self.changes: list[Change] = []
         self.public = f"{what} raised {kind}" if kind else message
 
     def instead_of(self, expected: str) -> None:

@@ -117,7 +117,12 @@ class Impl:
             made = self._backend.construct(target, lowered, named)
             self._twins.note(target, lowered, named, made)
             return Handle(self, made, reference)  # the class that was called, whatever the object says of its type
-        came = self._backend.call(target, lowered, named)
+        try:
+            came = self._backend.call(target, lowered, named)
+        except ImplementationError as error:
+            if error.changes and reference is not None:  # whoever expected the error asks whether they were allowed
+                error.broken = self._broken(reference, error.changes, target, lowered, named)
+            raise
         value, changes = (came.value, came.changes) if isinstance(came, Changed) else (came, [])
         call = self._twins.note(target, lowered, named, value)
         if reference is not None:
@@ -132,6 +137,16 @@ class Impl:
                 self._ask_elsewhere(name, reference, call, changed=bool(changes))
             value = as_promised(value, signature_of(reference).return_annotation)
         return self._lift(value)
+
+    def _broken(
+        self, reference: Callable[..., Any], changes: list[Any], target: Target, args: Any, kwargs: Any
+    ) -> RuleBroken | None:
+        """What is wrong with a call that raised, beside its error."""
+        try:
+            judge_changes(reference, changes, self._twins.note(target, args, kwargs, None), self._twins)
+        except RuleBroken as broken:
+            return broken
+        return None
 
     def _tell(self, target: Target, args: Any, kwargs: Any) -> None:
         lowered, named = _lower(args), _lower(kwargs)

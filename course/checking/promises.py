@@ -34,7 +34,7 @@ def check_signature(
         for name, argument in bound.arguments.items():
             annotation = signature.parameters[name].annotation
             for part in typing.get_args(annotation) or (annotation,):  # `Float[...] | None` too
-                if isinstance(argument, Tensor) and _is_array(part) and isinstance(argument, part):
+                if isinstance(argument, Tensor | np.ndarray) and _is_array(part) and isinstance(argument, part):
                     sizes |= _named_sizes(part, argument)
         return "" if _conforms(value, expected) else _spell(expected, sizes)
 
@@ -56,8 +56,9 @@ def _conforms(value: Any, annotation: Any) -> bool:
     if annotation is None or annotation is types.NoneType:
         return value is None
     if _is_array(annotation):
+        value = as_promised(value, annotation)
         try:
-            return isinstance(value, Tensor) and isinstance(value, annotation)
+            return isinstance(value, Tensor | np.ndarray) and isinstance(value, annotation)
         except jaxtyping.AnnotationError:  # a sum such as T+N of which one part was not given
             return value.ndim == len(annotation.dim_str.split())
     if origin in (typing.Union, types.UnionType):
@@ -91,14 +92,19 @@ NUMBERS = {float: (float, int), int: (int,), bool: (bool,)}  # what is taken for
 
 
 def as_promised(value: Any, annotation: Any) -> Any:
-    """`value`, in which arrays and tensors without axes have become numbers where the annotation promises some."""
+    """`value`, in which arrays and tensors without axes have become numbers where the annotation promises some; and numbers have become
+    arrays without axes where it promises NumPy's, whose functions make no difference between the two."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in NUMBERS:
         single = isinstance(value, np.ndarray | Tensor) and value.ndim == 0
         number = value.item() if single else value
         return number if type(number) in NUMBERS[annotation] else value
+    if type(value) in (float, int, bool) and _is_array(annotation) and annotation.array_type is np.ndarray:
+        return np.asarray(value)
     if origin in (typing.Union, types.UnionType):
-        return next((as_promised(value, kind) for kind in arguments if kind in NUMBERS and _conforms(value, kind)), value)
+        number = type(value) in (float, int, bool)
+        kinds = sorted(arguments, key=lambda kind: kind not in NUMBERS) if number else [k for k in arguments if k in NUMBERS]
+        return next((as_promised(value, kind) for kind in kinds if _conforms(value, kind)), value)
     if origin is tuple and type(value) in (tuple, list):
         kinds = [arguments[0]] * len(value) if arguments[1:] == (Ellipsis,) else list(arguments)
         return type(value)(map(as_promised, value, kinds))
@@ -109,8 +115,8 @@ def as_promised(value: Any, annotation: Any) -> Any:
     return value
 
 
-def _named_sizes(annotation: Any, tensor: Tensor) -> dict[str, int]:
-    """The sizes that a tensor gives to the dimensions named in its annotation; none where some may repeat."""
+def _named_sizes(annotation: Any, tensor: Tensor | np.ndarray) -> dict[str, int]:
+    """The sizes that a tensor or an array gives to the dimensions named in its annotation; none where some may repeat."""
     names = annotation.dim_str.split()
     return dict(zip(names, tensor.shape, strict=True)) if len(names) == tensor.ndim else {}
 
@@ -120,7 +126,8 @@ def _spell(annotation: Any, sizes: Mapping[str, int]) -> str:
     if _is_array(annotation):
         dims = [str(sizes.get(name, name)) for name in annotation.dim_str.split()]
         kind = annotation.__name__.split("[")[0].lower()
-        return f"a {kind} tensor of shape ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+        thing = "NumPy array" if annotation.array_type is np.ndarray else "tensor"
+        return f"a {kind} {thing} of shape ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
         return f"a tuple of {len(arguments)}: " + ", ".join(_spell(argument, sizes) for argument in arguments)

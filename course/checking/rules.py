@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from course.checking.twins import Call, Twins
-from course.guard import SWITCHES, Change, tensors_in
+from course.guard import SWITCHES, Change, has_arrays, tensors_in
 from course.testing import FLOOR, TOLERANCE, CheckFailure
 from course.wire import UNCOPIED, Changed, ImplementationError, Target
 
@@ -96,6 +96,8 @@ def ask_elsewhere(
 
     floats = _floats(call)
     same = {str(x.dtype).removeprefix("torch.") for x in floats} if floats else set(WAYS) - {"again", "meta"}
+    if has_arrays([list(call.args), dict(call.kwargs), call.came]):
+        same |= {"bfloat16", "meta"}  # NumPy knows neither
     for how in ways:
         if how in same:
             continue

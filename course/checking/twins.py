@@ -144,8 +144,8 @@ class Twins:
                 self._made += 1
                 try:
                     value = self._ask(call.target, call)
-                except ImplementationError:
-                    call.failed = True
+                except ImplementationError as error:
+                    call.failed, call.changes = True, error.changes
                     continue
                 call.value, call.changes = (value.value, value.changes) if isinstance(value, Changed) else (value, ())
                 self._pair(call.came, call.value)

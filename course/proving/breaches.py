@@ -1,5 +1,7 @@
 """Mutants that break one of the rules that hold for every answer (`course.checking.rules`), each with one statement or one call.
 
+In a module of NumPy alone the same is done to arrays; there are no modes and no devices.
+
 Left out are those that no test could tell: a squeezed number or table, a cast where nothing floating is returned, a view of what one
 axis holds, and a change of what an argument's name no longer stands for.
 """
@@ -13,29 +15,38 @@ RESULT = "_result"
 SPOILED = 2  # arguments of a stub that are changed in place, one a mutant
 
 
-def breaches(function: ast.FunctionDef | ast.AsyncFunctionDef, body: Sequence[ast.stmt], *, of_module: bool) -> Iterator[Change]:
-    """The changes that break a rule. body: the statements without the docstring; of_module: whether it is a method of a module."""
+def breaches(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, body: Sequence[ast.stmt], *, of_module: bool, numpy: bool = False
+) -> Iterator[Change]:
+    """The changes that break a rule. body: the statements without the docstring; of_module: whether it is a method of a module;
+    numpy: whether the function is of a module that knows NumPy and no torch."""
     arguments = {a.arg: ast.unparse(a.annotation) if a.annotation else "" for a in _all(function.args)}
     first, returned = body[0], ast.unparse(function.returns) if function.returns else ""
-    yield "seed", first, [_statement("torch.manual_seed(0)"), first]
+    yield "seed", first, [_statement("np.random.seed(0)" if numpy else "torch.manual_seed(0)"), first]
     tensors = [name for name, kind in arguments.items() if _is_tensor(kind)]
     rebound = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for name in [name for name in tensors if name not in rebound][:SPOILED]:
-        yield "argument changed", *_afterwards(body[-1], f"{name}.zero_()")
+    unspoiled = [name for name in tensors if name not in rebound]
+    for name in unspoiled[:SPOILED]:
+        yield "argument changed", *_afterwards(body[-1], f"{name}[...] = 0" if numpy else f"{name}.zero_()")
+    refusal = next((n for s in body for n in ast.walk(s) if isinstance(n, ast.Raise)), None)
+    if unspoiled and refusal is not None:  # no value stays what it was
+        other = f"{unspoiled[0]} == 0"
+        code = f"{unspoiled[0]}[...] = {other}" if numpy else f"{unspoiled[0]}.copy_({other})"
+        yield "changed, then refused", refusal, [_statement(code), refusal]
     called = {n.func.id for s in body for n in ast.walk(s) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     modules = [name for name, kind in arguments.items() if name in called or kind.endswith("Module")]
     for name in modules + (["self"] if of_module else []):
         yield "mode", *_afterwards(body[-1], f"{name}.train(not {name}.training)")
     if "Float" in returned:
         for name in [name for name in tensors if "Float" in arguments[name]][:1]:
-            for cast in ("float", "double"):
-                yield "dtype", first, [_statement(f"{name} = {name}.{cast}()"), first]
+            for cast in ("astype(np.float32)", "astype(np.float64)") if numpy else ("float()", "double()"):
+                yield "dtype", first, [_statement(f"{name} = {name}.{cast}"), first]
     last = body[-1]
     given = {axis for kind in arguments.values() for axis in _axes(kind)}
     if isinstance(last, ast.Return) and last.value is not None and _is_tensor(returned) and given & set(_axes(returned)):
         yield "squeeze", last.value, ast.Call(ast.Attribute(last.value, "squeeze", ast.Load()), [], [])
     for node in (n for s in body for n in ast.walk(s)):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr != "flatten":
+        if numpy or not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr != "flatten":
             continue
         name = ast.unparse(node.func.value)
         bounds = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, int)]

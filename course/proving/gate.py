@@ -118,7 +118,7 @@ def tables(unit: Unit) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
     from reference_impl.experiments import Ablation, Leak
 
     module: Any = reference_module(unit)
-    for name in ("train", "Config", "evaluate", "GATES"):
+    for name in ("Config", "evaluate", "GATES"):
         if not hasattr(module, name):
             raise at(unit.module, f"defines no {name}, so it has no gate", unit.root)
     whole = module.Config()
@@ -151,6 +151,14 @@ def measure(unit: Unit, config: Any, seed: int, settings: Settings, *, keep: boo
     return Measured(figures, seconds)
 
 
+def compute(unit: Unit, config: Any, seed: int) -> Measured:
+    """The figures of a unit that trains nothing: `evaluate(config, seed=…)`."""
+    module: Any = reference_module(unit)
+    started = time.process_time()
+    figures: dict[str, float] = {key: float(value) for key, value in module.evaluate(config, seed=seed).items()}
+    return Measured(figures, time.process_time() - started)
+
+
 def run_gate(
     unit: Unit,
     seeds: int = 3,
@@ -162,6 +170,7 @@ def run_gate(
     progress: Report = lambda done, total: None,
 ) -> Proof:
     """Train the whole system and each of its ablations on seeds 0, 1, …, measure each leak, and hold all of it against the module's bounds.
+    What trains nothing is only evaluated.
 
     On the CPU every training has a process and a thread of its own, `jobs` at a time; on another device, and where a system cannot
     fork, one follows the other in this process.
@@ -217,6 +226,8 @@ def run_gate(
 
 
 def _arm(unit: Unit, config: Any, seed: int, settings: Settings, keep: bool) -> Callable[[], Measured]:
+    if not hasattr(reference_module(unit), "train"):
+        return lambda: compute(unit, config, seed)
     return lambda: measure(unit, config, seed, settings, keep=keep)
 
 

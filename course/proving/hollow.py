@@ -12,11 +12,15 @@ TOOLS = '''
 import copy as _copy
 import functools as _functools
 
+import numpy as _numpy
+
 
 def _emptied(value):
     """The same structure with zeros in it."""
     if isinstance(value, torch.Tensor):
         return value * 0 if value.is_floating_point() else torch.zeros_like(value)
+    if isinstance(value, _numpy.ndarray):
+        return _numpy.zeros_like(value)
     if isinstance(value, bool | int | float | str):
         return type(value)()
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):

@@ -63,7 +63,7 @@ FUNCTIONS = {
     "floor": ("ceil",), "ceil": ("floor",), "round": ("floor",), "tril": ("triu",), "triu": ("tril",),
     "zeros": ("ones",), "ones": ("zeros",), "zeros_like": ("ones_like",), "ones_like": ("zeros_like",),
     "rand": ("randn",), "randn": ("rand",), "rand_like": ("randn_like",), "randn_like": ("rand_like", "zeros_like"),
-    "cat": ("stack",), "stack": ("cat",), "repeat": ("repeat_interleave",), "repeat_interleave": ("repeat",),
+    "cat": ("stack",), "stack": ("cat",), "concatenate": ("stack",), "repeat": ("repeat_interleave",), "repeat_interleave": ("repeat",),
     "lgamma": ("digamma",), "cross_entropy": ("nll_loss",), "mse_loss": ("l1_loss",), "l1_loss": ("mse_loss",),
     "expand": ("repeat",), "no_grad": ("enable_grad",), "enable_grad": ("no_grad",), "inference_mode": ("enable_grad",),
     "train": ("eval",), "eval": ("train",), "parameters": ("buffers",), "buffers": ("parameters",),
@@ -105,6 +105,11 @@ class Scope:
     bound: Counter[str] = field(default_factory=Counter)  # how often a name is assigned
     loaded: Counter[str] = field(default_factory=Counter)
     differentiable: set[str] = field(default_factory=set)
+
+    @property
+    def library(self) -> str:
+        """What the module calls that which computes: `np` if it knows NumPy and no torch, so that there are no gradients; else `torch`."""
+        return "np" if "np" in self.imported and "torch" not in self.imported else "torch"
 
     def parent(self, node: ast.AST) -> ast.AST:
         return self.parents[id(node)][0]
@@ -168,7 +173,9 @@ def mutants(source: str, stub: str, *, no_gradient: Iterable[str] = (), devices:
         isinstance(node, ast.ClassDef) and function in node.body and any("Module" in ast.unparse(base) for base in node.bases)
         for node in tree.body
     )
-    broken = breaches(function, _body(function), of_module=of_module)  # last: a change that both make keeps its older name
+    broken = breaches(
+        function, _body(function), of_module=of_module, numpy=scope.library == "np"
+    )  # last: a change that both make keeps its older name
     for operator, target, replacement in itertools.chain(_changes(function, scope), broken):
         made = writer.write(target, replacement, seen)
         if made is None:
@@ -219,8 +226,8 @@ def _survey(tree: ast.Module, function: ast.FunctionDef | ast.AsyncFunctionDef, 
         name for name in scope.arguments if "Float[" in scope.annotation(name) or scope.annotation(name) == "Tensor"
     }
     scope.differentiable -= detached
-    if any(called(node) == "backward" for node in ast.walk(function)):
-        scope.differentiable = set()  # a training step: gradients go to weights, and its inputs are data
+    if scope.library == "np" or any(called(node) == "backward" for node in ast.walk(function)):
+        scope.differentiable = set()  # or a training step: gradients go to weights, and its inputs are data
     for statement in _body(function):
         for node in ast.walk(statement):
             if isinstance(node, ast.Name):
@@ -480,10 +487,10 @@ def _stand_ins(name: str, scope: Scope) -> Iterator[ast.expr]:
     if name in scope.defaults:
         yield scope.defaults[name]
     if scope.annotation(name).startswith("Bool["):
-        yield method(code("torch"), "ones_like", ast.Name(name, ast.Load()))
+        yield method(code(scope.library), "ones_like", ast.Name(name, ast.Load()))
     elif scope.is_tensor(name) and "tuple[" not in scope.annotation(name) and "list[" not in scope.annotation(name):
-        yield method(code("torch"), "zeros_like", ast.Name(name, ast.Load()))
-        yield method(code("torch"), "ones_like", ast.Name(name, ast.Load()))
+        yield method(code(scope.library), "zeros_like", ast.Name(name, ast.Load()))
+        yield method(code(scope.library), "ones_like", ast.Name(name, ast.Load()))
     elif scope.annotation(name) in ("int", "float") and name not in scope.defaults:
         yield literal(1)
     elif scope.annotation(name) == "bool":
@@ -531,22 +538,26 @@ def _call(node: ast.Call, scope: Scope) -> Iterator[Change]:
     attribute = node.func if isinstance(node.func, ast.Attribute) else None
     library = attribute is not None and root_name(attribute) in scope.imported  # torch.exp(x), not x.exp()
     of_self = attribute is not None and root_name(attribute) in ("self", "super")
-    yield from _dims(node, name)
+    yield from _dims(node, name, scope.library == "np")
     for keyword in node.keywords:
         others = [k for k in node.keywords if k is not keyword]
         if keyword.arg == "strict" or (keyword.arg == "device" and not scope.devices):
             continue
         operator = keyword.arg if keyword.arg in ("dim", "keepdim", "dtype", "device", "diagonal") else "keyword dropped"
-        if keyword.arg in ("correction", "unbiased"):
+        operator = {"axis": "dim", "keepdims": "keepdim"}.get(str(keyword.arg), operator)
+        if keyword.arg in ("correction", "unbiased", "ddof"):
             operator = "bias"
         yield str(operator), node, call_with(node, keywords=others)
         if keyword.arg == "dtype":
-            other = "torch.float32" if "float64" in ast.unparse(keyword.value) else "torch.float64"
-            yield "dtype", keyword.value, code(other)
+            other = "float32" if "float64" in ast.unparse(keyword.value) else "float64"
+            yield "dtype", keyword.value, code(f"{scope.library}.{other}")
         if keyword.arg == "device":
             yield "device", keyword.value, code("'cpu'")
-    if name in ("var", "std", "var_mean", "std_mean") and not any(k.arg in ("correction", "unbiased") for k in node.keywords):
-        yield "bias", node, call_with(node, keywords=[*node.keywords, ast.keyword("correction", literal(0))])
+    if name in ("var", "std", "var_mean", "std_mean") and not any(
+        k.arg in ("correction", "unbiased", "ddof") for k in node.keywords
+    ):
+        uncorrected = ast.keyword("ddof", literal(1)) if scope.library == "np" else ast.keyword("correction", literal(0))
+        yield "bias", node, call_with(node, keywords=[*node.keywords, uncorrected])
     if name in ("tril", "triu"):
         given = [k for k in node.keywords if k.arg == "diagonal"]
         for keyword in given:
@@ -582,6 +593,8 @@ def _call(node: ast.Call, scope: Scope) -> Iterator[Change]:
     # Casts.
     if name in ("float", "double", "half", "bfloat16") and attribute is not None and not library:
         yield "dtype", attribute, ast.Attribute(attribute.value, "float" if name == "double" else "double", ast.Load())
+    if name == "astype" and not any("float64" in ast.unparse(a) for a in node.args):
+        yield "dtype", node, call_with(node, args=[code("np.float64")])
     if name == "to" and any("dtype" in ast.unparse(a) for a in node.args):
         yield "dtype", node, call_with(node, args=[code("torch.float64")])
     # Dropped, in place.
@@ -613,19 +626,21 @@ def _in_place(node: ast.Call, name: str, attribute: ast.Attribute | None, librar
     yield "in place", node, ast.Call(ast.Attribute(receiver, name + "_", ast.Load()), rest, node.keywords)
 
 
-def _dims(node: ast.Call, name: str) -> Iterator[Change]:
+def _dims(node: ast.Call, name: str, numpy: bool) -> Iterator[Change]:
     for keyword in node.keywords:
         if keyword.arg in DIM_KEYWORDS:
             for value in _other_dims(keyword.value):
                 yield "dim", keyword.value, value
-        if keyword.arg == "keepdim" and isinstance(keyword.value, ast.Constant):
+        if keyword.arg in ("keepdim", "keepdims") and isinstance(keyword.value, ast.Constant):
             yield "keepdim", keyword.value, ast.Constant(not keyword.value.value)
-    reduces = (name in REDUCTIONS or name in ("norm", "var", "std")) and any(k.arg == "dim" for k in node.keywords)
-    if reduces and name not in ("cumsum", "cumprod") and not any(k.arg == "keepdim" for k in node.keywords):
-        yield "keepdim", node, call_with(node, keywords=[*node.keywords, ast.keyword("keepdim", ast.Constant(True))])
-    if name in ("cat", "stack") and len(node.args) == 1 and not any(k.arg == "dim" for k in node.keywords):
+    given = {k.arg for k in node.keywords} & {"dim", "axis"}
+    reduces = (name in REDUCTIONS or name in ("norm", "var", "std")) and bool(given)
+    if reduces and name not in ("cumsum", "cumprod") and not any(k.arg in ("keepdim", "keepdims") for k in node.keywords):
+        keep = "keepdims" if "axis" in given else "keepdim"
+        yield "keepdim", node, call_with(node, keywords=[*node.keywords, ast.keyword(keep, ast.Constant(True))])
+    if name in ("cat", "stack", "concatenate") and len(node.args) == 1 and not given:
         for dim in (1, -1):
-            yield "dim", node, call_with(node, keywords=[ast.keyword("dim", literal(dim))])
+            yield "dim", node, call_with(node, keywords=[ast.keyword("axis" if numpy else "dim", literal(dim))])
     if name == "permute":
         for order in swapped(node.args):
             yield "axes", node, call_with(node, args=order)

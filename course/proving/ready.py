@@ -58,8 +58,9 @@ def points(unit: Unit, complaints: Iterable[Complaint], stale_solution: str) -> 
     record = records.read_record(unit)
     yield from _audit(unit, record)
     excused = [rule for rule, found in by_rule.items() if all(one.excused for one in found)]
-    if _trains(unit):
+    if defines(unit, "GATES") or defines(unit, "train"):
         yield from _gate(unit, record, excused)
+    if defines(unit, "train"):
         yield _weights(unit)
         yield _devices(unit, record)
     yield solution(record, stale_solution)
@@ -140,9 +141,9 @@ def _audit(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     yield _proof("audit", standing, "; ".join(filter(None, wrong)), said)
 
 
-def _trains(unit: Unit) -> bool:
-    """Whether there is a system to be trained. A unit of functions alone has nothing to hold against a gate."""
-    return "train" in names(unit.module, unit.root)
+def defines(unit: Unit, name: str) -> bool:
+    """Whether the module defines it: `train` if there is a system to be trained, `GATES` if figures are held against bounds."""
+    return name in names(unit.module, unit.root)
 
 
 def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Point]:

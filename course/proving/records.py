@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # both import torch, which the tables do not need
 VERSION = 2  # of the format of a record
 # The definitions of a module that a proof asks, where that is not all of them.
 ASKED = {
-    "gate": ("Config", "train", "evaluate", "GATES", "ABLATIONS", "LEAKS"),
+    "gate": ("Config", "train", "evaluate", "GATES", "ABLATIONS", "LEAKS"),  # what trains nothing has no "train"
     "devices": ("Config", "train"),
     "budgets": ("Config", "train", "evaluate", "GATES", "convert"),
     "throughput": ("Config", "convert"),
@@ -77,8 +77,10 @@ def device_tests(root: Path) -> Path:
 def sources(unit: Unit, kind: str) -> dict[str, str]:
     """The hash of everything that a proof depends on, by path. Those below `course/` are tools, all others what the unit is made of."""
     roots: dict[Path, Sequence[str]] = {unit.module: (WHOLE,)}
+    trains = True
     if kind in ASKED:
         known = dependencies.names(unit.module, unit.root)
+        trains = "train" in known
         roots = {unit.module: tuple(name for name in ASKED[kind] if name in known) or (WHOLE,)}
     if kind in ("audit", "solution"):
         roots[unit.tests] = (WHOLE,)
@@ -88,14 +90,16 @@ def sources(unit: Unit, kind: str) -> dict[str, str]:
     if kind == "devices":
         besides.append(device_tests(unit.root))
     own = fingerprints(reached(roots, unit.root), unit.root)
-    return own | dependencies.files(filter(Path.is_file, besides), unit.root) | tools(kind)
+    return own | dependencies.files(filter(Path.is_file, besides), unit.root) | tools(kind, trains=trains)
 
 
 @lru_cache(maxsize=8)
-def tools(kind: str) -> dict[str, str]:
-    """The hash of the tools that a proof of this kind is made with, by path. For the life of a process: they are loaded by now."""
+def tools(kind: str, *, trains: bool = True) -> dict[str, str]:
+    """The hash of the tools that a proof of this kind is made with, by path. For the life of a process: they are loaded by now.
+    trains: whether the unit's gate trains something."""
     if kind == "gate":  # what trains and evaluates; whether figures hold is asked of them anew wherever a record is read
-        return fingerprints(reached({HOUSE / "course" / "proving" / "gate.py": ("measure",)}, HOUSE, "course"), HOUSE, "course")
+        asked = ("measure",) if trains else ("compute",)
+        return fingerprints(reached({HOUSE / "course" / "proving" / "gate.py": asked}, HOUSE, "course"), HOUSE, "course")
     if kind != "audit":  # what executes a solution is not watched: every run of the tests executes two of them anew
         return {}
     roots: dict[Path, Sequence[str]] = {

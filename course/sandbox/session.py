@@ -236,18 +236,19 @@ class Session:
         if "ok" in reply:
             return reply["ok"]
         error = reply["error"]
-        if type(error) is not dict or error.keys() != {*TEXT_LIMIT, "at", "number"}:
+        if type(error) is not dict or error.keys() != {*TEXT_LIMIT, "at", "number", "changes"}:
             raise WireError("its error is malformed")
-        at, line, texts = error.pop("at"), error.pop("number"), error.values()
+        at, line, changes, texts = error.pop("at"), error.pop("number"), error.pop("changes"), error.values()
         if (
             type(at) is not int
             or not 0 <= at < len(asked)
             or type(line) is not int
+            or type(changes) is not list
             or any(type(text) is not str for text in texts)
         ):
             raise WireError("its error is malformed")
         raised = _raised(asked[at], **{name: words.plain(error[name], limit) for name, limit in TEXT_LIMIT.items()})
-        raised.number = line
+        raised.number, raised.changes = line, changes
         raised.late = at < len(asked) - 1 and not at_once
         raise raised
 

@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+import torch
 
 from course.proving.hollow import hollows
 from course.proving.mutate import mutants
@@ -15,7 +16,7 @@ from torch import Tensor
 
 
 """
-RULES = ("seed", "argument changed", "mode", "squeeze", "view")
+RULES = ("seed", "argument changed", "changed, then refused", "mode", "squeeze", "view")
 
 
 def made(text, stub="f"):
@@ -39,7 +40,7 @@ def test_each_rule_is_broken_once():
 def test_view_keeps_the_axes_that_flatten_keeps():
     body = "def f(x: Float[Tensor, 'A B C D']) -> Float[Tensor, 'A BC D']:\n    return x.flatten(1, 2)\n"
     (text,) = [after for operator, after in made(body) if operator == "view"]
-    x = __import__("torch").zeros(2, 3, 4, 5)
+    x = torch.zeros(2, 3, 4, 5)
     assert eval(text).shape == x.flatten(1, 2).shape
 
 
@@ -52,6 +53,16 @@ def test_what_no_test_could_tell_is_left_out():
     assert not any(
         o == "dtype" for o, _ in made("def f(x: Float[Tensor, 'B D']) -> Int[Tensor, ' B']:\n    return x.argmax(1)\n")
     )
+
+
+def test_what_is_refused_is_changed_before():
+    body = "def f(x: Float[Tensor, 'B D']) -> int:\n    if x.ndim != 2:\n        raise ValueError('axes')\n    return len(x)\n"
+    (text,) = [after for operator, after in made(body) if operator == "changed, then refused"]
+    assert text == "x.copy_(x == 0)", "before the `raise`"
+    x = torch.tensor([0.0, 2.0, -1.0, float("nan"), float("inf")])
+    assert not bool((x.clone().copy_(x == 0) == x).any()), "no value stays what it was"
+    rebound = "def f(x: Float[Tensor, 'B D']) -> int:\n    x = x + 1\n    if x.ndim != 2:\n        raise ValueError('axes')\n    return len(x)\n"
+    assert "changed, then refused" not in {operator for operator, _ in made(rebound)}
 
 
 def test_a_method_leaves_its_own_module_in_another_mode():

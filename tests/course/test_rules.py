@@ -10,7 +10,7 @@ from course.checking.rules import RuleBroken
 from course.checking.runner import ROUNDS, Case, Suite, run, run_case, singles
 from course.executor import Executor
 from course.guard import Guard, same, strided
-from course.testing import CheckFailure, Draw, assert_close, unchanged, weight_gradients
+from course.testing import CheckFailure, Draw, assert_close, raises, unchanged, weight_gradients
 from course.wire import ImplementationError
 
 REFERENCE = """
@@ -57,6 +57,11 @@ def mean(x: Float[Tensor, "B D"]) -> float:
 
 def size(x: Float[Tensor, "B D"]) -> int:
     return x.numel()
+
+def logs(x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    if (x <= 0).any():
+        raise ValueError("not positive")
+    return x.log()
 
 def report(x: Float[Tensor, "B D"]) -> dict[str, float]:
     return {"mean": float(x.mean())}
@@ -195,6 +200,29 @@ def test_numbers_of_numpy_and_of_torch_are_numbers():
             asked(answered("size", f"import numpy as np\ndef size(x):\n    return {value}"), "size")
     got = asked(answered("report", "def report(x):\n    return {'mean': x.mean()}"), "report")
     assert type(got["mean"]) is float
+
+
+CHANGED_THEN_REFUSED = "def logs(x):\n    x.clamp_(min=1)\n    raise ValueError('not positive')"
+
+
+def test_what_is_refused_is_left_alone():
+    x = Draw(3).normal(4, 3)
+    with pytest.raises(RuleBroken, match="logs changes its argument `x` in place"), raises():
+        answered("logs", CHANGED_THEN_REFUSED).logs(x)
+    for body in (
+        "def logs(x):\n    x = x.clone()\n    x.clamp_(min=1)\n    raise ValueError('no')",
+        "def logs(x):\n    raise ValueError('no')",
+    ):
+        with raises():
+            answered("logs", body).logs(x)
+
+
+def test_an_unexpected_error_is_told_as_it_is():
+    """Whoever crashes half-way is told of the crash, not of what was changed before it."""
+    with pytest.raises(ImplementationError, match="ValueError: not positive"):
+        answered("logs", CHANGED_THEN_REFUSED).logs(Draw(3).normal(4, 3))
+    with pytest.raises(ImplementationError, match="expected a ValueError"), raises():
+        answered("logs", CHANGED_THEN_REFUSED.replace("ValueError", "KeyError")).logs(Draw(3).normal(4, 3))
 
 
 def test_what_a_dict_holds_is_said():

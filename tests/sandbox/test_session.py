@@ -43,6 +43,9 @@ def fails(x):
 def spoil(x, y):
     y.zero_()
     return x
+def spoil_and_refuse(x, y):
+    y.zero_()
+    raise ValueError("no")
 def hole(): raise NotImplementedError("hole: yours to write")
 def train():
     model, x = Net(3), torch.ones(4, 3)
@@ -96,6 +99,15 @@ def test_rules_are_kept_in_the_child(session):
     assert session.call(Target("double", how="meta"), [torch.ones(2)], {}) == ["meta"]
     (other,) = session.call(Target("double", how="bfloat16"), [torch.ones(2)], {})
     assert other.dtype is torch.bfloat16
+
+
+def test_what_a_call_changed_before_it_raised_crosses_too(session):
+    with pytest.raises(ImplementationError) as caught:
+        session.call(Target("spoil_and_refuse"), [torch.ones(2), torch.ones(3)], {})
+    assert (caught.value.kind, caught.value.changes) == ("ValueError", [("1", "")])
+    with pytest.raises(ImplementationError) as caught:
+        session.call(Target("fails"), [1], {})
+    assert caught.value.changes == []
 
 
 def test_training_with_adam(zygote):
