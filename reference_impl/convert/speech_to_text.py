@@ -400,21 +400,20 @@ def train(
     device, generator = resolve_device(device), seed_everything(seed)
     bank = motion.speech("train")
     labels, frames = encode(bank.phrases), audible(bank.waveforms)
-    symbols, mels = (labels != BLANK).sum(1), normalise(log_mel(bank.waveforms), frames)
+    symbols = (labels != BLANK).sum(1)
     slowest, fastest, loudest, faintest = DISTURBED
     model = maybe_compile(SpeechToText(config).to(device).train(), compile)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-2)
     schedule = one_cycle(optimizer, config.learning_rate, config.steps)
-    steps = batches(len(mels), config.batch_size, config.steps, generator)
+    steps = batches(len(bank), config.batch_size, config.steps, generator)
     for batch in track(steps, total=config.steps, description="Speech to text", show=progress):
+        sound, length = bank.waveforms[batch], frames[batch]
         if config.disturbed:
             speed = slowest + (fastest - slowest) * torch.rand((), generator=generator).item()
             decibels = loudest + (faintest - loudest) * torch.rand(len(batch), generator=generator)
-            sound, _ = disturb(bank.waveforms[batch], bank.lengths[batch], speed, decibels, generator)
+            sound, _ = disturb(sound, bank.lengths[batch], speed, decibels, generator)
             length = audible(sound)
-            x = normalise(log_mel(sound), length)
-        else:
-            x, length = mels[batch], frames[batch]
+        x = normalise(log_mel(sound), length)
         x, length, y, letters = (tensor.to(device) for tensor in (x, length, labels[batch], symbols[batch]))
         with autocast(device, precision):
             log_probs, moments = model(x, length)
