@@ -1,11 +1,11 @@
-"""What the authored files of a unit must be: every rule, in the order in which they are asked, and what may still break them."""
+"""What the authored files of a unit must be: every rule, in the order in which they are asked."""
 
 import datetime
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from course.authoring import claims, exceptions, figures, fit, pattern, pictures, prose
-from course.errors import CourseError, at
+from course.authoring import claims, figures, fit, pattern, pictures, prose
+from course.errors import CourseError
 from course.proving.ready import Complaint
 from course.units.catalogue import Unit
 
@@ -33,22 +33,11 @@ RULES: dict[str, Rule] = {
     "figures": figures.quoted_figures,
     "dates": claims.dated_claims,
 }
-# Those that are younger than the first pages, which `exceptions.toml` may excuse.
-EXCUSABLE = ("ablations", "leaks", "ladder", "weak answers", "derivation", "snippet", "dates")
 
 
 def complaints(unit: Unit) -> list[Complaint]:
-    """All that is wrong with a unit's authored files, excused or not; nothing is raised for it.
-
-    An exception that the unit does not need is a complaint as well. Raises CourseError if the list of exceptions itself is malformed.
-    """
-    excuses = exceptions.read_exceptions(unit.root, EXCUSABLE).get(unit.id, [])
-    found = [Complaint(name, message, excused=name in excuses) for name, rule in RULES.items() for message in _said(rule, unit)]
-    for rule in excuses:
-        if not any(complaint.rule == rule for complaint in found):
-            message = f"{unit.id} meets the rule {rule!r} by now; remove it from the list"
-            found.append(Complaint("exceptions", str(at(exceptions.path(unit.root), message, unit.root))))
-    return found
+    """All that is wrong with a unit's authored files; nothing is raised for it."""
+    return [Complaint(name, message) for name, rule in RULES.items() for message in _said(rule, unit)]
 
 
 def _said(rule: Rule, unit: Unit) -> Iterator[str]:
@@ -60,15 +49,14 @@ def _said(rule: Rule, unit: Unit) -> Iterator[str]:
 
 
 def lint(unit: Unit) -> None:
-    """Refuse a unit whose authored files are not as they must be. Raises CourseError on the first thing that is not excused."""
+    """Refuse a unit whose authored files are not as they must be. Raises CourseError on the first thing that is not."""
     for complaint in complaints(unit):
-        if not complaint.excused:
-            raise CourseError(complaint.message)
+        raise CourseError(complaint.message)
 
 
 def lint_course(root: Path, units: list[Unit]) -> None:
-    """Refuse a course with a malformed unit, with files of no unit, with a README that quotes what no record says, or with an exception
-    for no page. Raises CourseError on the first."""
+    """Refuse a course with a malformed unit, with files of no unit, or with a README that quotes what no record says. Raises CourseError
+    on the first."""
     for error in _of_the_whole(root, units):
         raise error
     for unit in units:
@@ -78,8 +66,6 @@ def lint_course(root: Path, units: list[Unit]) -> None:
 def _of_the_whole(root: Path, units: list[Unit]) -> Iterator[CourseError]:
     yield from fit.orphans(root, units)
     yield from fit.repeated_cards(root, units)
-    for name in exceptions.read_exceptions(root, EXCUSABLE).keys() - {unit.id for unit in units}:
-        yield at(exceptions.path(root), f"excuses {name}, which is no unit; remove it", root)
     for readme in (root / "README.md", root / "README.zh.md"):
         text = readme.read_text(encoding="utf-8")
         yield from figures.wrong_figures(readme, text, root)

@@ -200,17 +200,14 @@ def ready(
     if len(chosen) == 1:
         table = Table("", "what", "", "to do", box=None, header_style="bold")
         for point in found[chosen[0].id]:
-            mark = "[yellow]·[/]" if point.ready and point.excused else "[green]✓[/]" if point.ready else "[red]✗[/]"
-            table.add_row(mark, point.name, escape(point.said), "" if point.ready and not point.excused else escape(point.mend))
+            mark = "[green]✓[/]" if point.ready else "[red]✗[/]"
+            table.add_row(mark, point.name, escape(point.said), "" if point.ready else escape(point.mend))
         console.print(table)
     for name, own in found.items():
         missing = [point.name for point in own if not point.ready]
-        excused = [point.name for point in own if point.ready and point.excused]
         line = f"[green]{'ready':>8}[/]" if not missing else f"[red]{len(own) - len(missing):>2} of {len(own):>2}[/]"
         line += f"  [bold]{name}[/]" + (f": missing {', '.join(missing)}" if missing else "")
-        console.print(
-            line + (f"  [yellow](exceptions: {', '.join(excused)})[/]" if excused else ""), highlight=False, soft_wrap=True
-        )
+        console.print(line, highlight=False, soft_wrap=True)
     if any(not point.ready for own in found.values() for point in own):
         raise typer.Exit(FAILED)
 

@@ -23,16 +23,14 @@ class Point:
     ready: bool
     said: str
     mend: str = ""
-    excused: bool = False  # a page that stood before the pattern grew, on the list of exceptions
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """What a rule of the linter has against a unit. message: begins with the file; excused: the list of exceptions still allows it."""
+    """What a rule of the linter has against a unit. message: begins with the file."""
 
     rule: str
     message: str
-    excused: bool = False
 
 
 def points(unit: Unit, complaints: Iterable[Complaint], stale_solution: str) -> Iterator[Point]:
@@ -57,9 +55,8 @@ def points(unit: Unit, complaints: Iterable[Complaint], stale_solution: str) -> 
     yield from _tests(unit)
     record = records.read_record(unit)
     yield from _audit(unit, record)
-    excused = [rule for rule, found in by_rule.items() if all(one.excused for one in found)]
     if defines(unit, "GATES") or defines(unit, "train"):
-        yield from _gate(unit, record, excused)
+        yield from _gate(unit, record)
     if defines(unit, "train"):
         yield _weights(unit)
         yield _devices(unit, record)
@@ -78,13 +75,10 @@ def _files(unit: Unit) -> Iterator[Point]:
 
 
 def _linted(name: str, found: list[Complaint], otherwise: str) -> Point:
-    real = [one for one in found if not one.excused]
-    if real:
-        more = f" (and {len(real) - 1} more)" if len(real) > 1 else ""
-        return Point(name, False, real[0].message + more, "edit the page")
-    excused = [one.rule for one in found]
-    said = f"{otherwise}; on the list of exceptions: {', '.join(dict.fromkeys(excused))}" if excused else otherwise
-    return Point(name, True, said, excused=bool(excused))
+    if not found:
+        return Point(name, True, otherwise)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Point(name, False, found[0].message + more, "edit the page")
 
 
 def _tests(unit: Unit) -> Iterator[Point]:
@@ -146,7 +140,7 @@ def defines(unit: Unit, name: str) -> bool:
     return name in names(unit.module, unit.root)
 
 
-def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Point]:
+def _gate(unit: Unit, record: dict[str, Any]) -> Iterator[Point]:
     """Gate, ablations and leaks. Whether they hold is asked of the module's own bounds as they are now, not of what was written down."""
     from course.proving.gate import tables
 
@@ -159,7 +153,7 @@ def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Po
     if not standing.stands:
         yield _proof("gate", standing, "", "")
         for name, table in (("ablation", ablations), ("leak check", leaks)):
-            yield _proof(name, standing, "", "") if table else _none(unit, name, excused)
+            yield _proof(name, standing, "", "") if table else _none(unit, name)
         return
     figures, seeds = found["figures"], len(found["seconds"])
     by_seed = [{key: values[seed] for key, values in figures.items()} for seed in range(seeds)]
@@ -180,7 +174,7 @@ def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Po
     yield (
         _proof("ablation", standing, "; ".join(lost[:2]), f"wins against {', '.join(ablations)}")
         if ablations
-        else _none(unit, "ablation", excused)
+        else _none(unit, "ablation")
     )
     open_ = [
         f"{name!r} reaches {value:.4g} on seed {seed}, may reach {leak}"
@@ -191,16 +185,15 @@ def _gate(unit: Unit, record: dict[str, Any], excused: list[str]) -> Iterator[Po
     yield (
         _proof("leak check", standing, "; ".join(open_[:2]), f"closed: {', '.join(leaks)}")
         if leaks
-        else _none(unit, "leak check", excused)
+        else _none(unit, "leak check")
     )
 
 
-def _none(unit: Unit, name: str, excused: list[str]) -> Point:
+def _none(unit: Unit, name: str) -> Point:
     rule = {"ablation": "ablations", "leak check": "leaks"}[name]
-    mend = f"write {rule.upper()} into {unit.describe()['module']} (see reference_impl/experiments.py)"
-    if rule in excused:
-        return Point(name, True, "none defined; on the list of exceptions", mend, excused=True)
-    return Point(name, False, "none defined", mend)
+    return Point(
+        name, False, "none defined", f"write {rule.upper()} into {unit.describe()['module']} (see reference_impl/experiments.py)"
+    )
 
 
 def _weights(unit: Unit) -> Point:

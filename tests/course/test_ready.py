@@ -60,12 +60,12 @@ def test_a_solution_is_small_and_its_demo_quick(unit, change, said):
     assert point.said == said and point.ready == (not change)
 
 
-def test_what_is_excused_is_listed_and_what_is_not_is_missing(unit):
-    excused = Complaint("ladder", "questions/toy/sums.md: needs five follow-ups", excused=True)
-    own = found(unit, [excused])["pages"]
-    assert own.ready and own.excused and "on the list of exceptions: ladder" in own.said
-    own = found(unit, [excused, Complaint("snippet", "questions/toy/sums.md: has no snippet")])["pages"]
-    assert not own.ready and own.said == "questions/toy/sums.md: has no snippet"
+def test_what_the_linter_has_against_the_pages_is_told(unit):
+    ladder = Complaint("ladder", "questions/toy/sums.md: needs five follow-ups")
+    own = found(unit, [ladder])["pages"]
+    assert not own.ready and own.said == ladder.message
+    own = found(unit, [Complaint("snippet", "questions/toy/sums.md: has no snippet"), ladder])["pages"]
+    assert own.said == "questions/toy/sums.md: has no snippet (and 1 more)"
 
 
 def test_the_command_says_one_line_a_thing_and_fails_while_one_is_missing(built, aigc):
