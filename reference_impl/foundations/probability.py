@@ -78,9 +78,9 @@ def check_uniforms(*uniforms: Float[np.ndarray, "..."]) -> None:
 def inverse_cdf(weights: Float[np.ndarray, " K"], uniforms: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
     r"""One draw from 0 to K - 1 for each uniform number u: the least k with $u < F(k)$, $F(k) = \sum_{j \le k} w_j / \sum_j w_j$.
 
-    weights: not negative, of any sum above 0. Their sums are kept in float64, whatever the dtype: in float32 a large vocabulary
-    loses its small weights. uniforms: in [0, 1). What has weight 0 is never drawn. Raises ValueError for other weights or
-    uniforms.
+    weights: finite, not negative, of any sum above 0. Their sums are kept in float64, whatever the dtype: in float32 a large
+    vocabulary loses its small weights. uniforms: in [0, 1). What has weight 0 is never drawn. Raises ValueError for other weights
+    or uniforms.
     """
     check_uniforms(uniforms)
     sums = weights.cumsum(dtype=np.float64)  # (K,)
@@ -125,9 +125,9 @@ def kl_categorical(
 ) -> Float[np.ndarray, "*batch"]:
     r"""$D_{\mathrm{KL}}(p \,\|\, q)$ in nats for each row, where p and q are the softmax of their logits.
 
-    What p never draws (a logit of $-\infty$) adds nothing, whatever q says of it: $0 \log 0 = 0$. What p draws and q never does
-    makes it infinite. Raises ValueError if the shapes differ, or if a row is no distribution: all $-\infty$, or with $+\infty$ or
-    NaN in it.
+    What p never draws (a logit of $-\infty$, or so far below the others that the probability is rounded to 0) adds nothing,
+    whatever q says of it: $0 \log 0 = 0$. What p draws and q never does makes it infinite. Raises ValueError if the shapes differ,
+    or if a row is no distribution: all $-\infty$, or with $+\infty$ or NaN in it.
     """
     if logits_p.shape != logits_q.shape:
         raise ValueError(f"p and q must have the same shape, got {logits_p.shape} and {logits_q.shape}")
