@@ -141,9 +141,9 @@ def test_small_weights_beside_a_large_one_in_float32(impl, draw):
 def test_float32_numbers_against_sums_in_float64(impl, draw):
     scale = draw.number(0.5, 2)
     weights = np.array([1 + 2.0**-28, 1, 1, 1 + 2.0**-28]) * scale  # F(0) lies just above 1/4, F(2) just below 3/4
-    uniforms = np.array([0.25, 0.5, 0.75], np.float32)
+    uniforms = np.array([0.25, 0.75], np.float32)
     hint = "the sums stay in float64 to the end: rounded to the dtype of the uniform numbers, they fall upon them"
-    assert_equal(impl.inverse_cdf(weights, uniforms), np.array([0, 2, 3]), hint=hint)
+    assert_equal(impl.inverse_cdf(weights, uniforms), np.array([0, 3]), hint=hint)
 
 
 @pytest.mark.stub("inverse_cdf")
