@@ -49,8 +49,8 @@ def oriented(columns):
 
 
 def assert_orthonormal(columns, *, what, hint="", tolerance=EXACT):
-    expected = np.eye(columns.shape[1], dtype=columns.dtype)
-    assert_close(columns.T @ columns, expected, tolerance=tolerance, what=f"{what}, columns times columns,", hint=hint)
+    expected, what = np.eye(columns.shape[1], dtype=columns.dtype), f"{what}, columns times columns,"
+    assert_close(columns.T @ columns, expected, tolerance=tolerance, what=what, hint=hint, hint_for="values precision NaN")
 
 
 def assert_positive_tops(columns, *, what):
@@ -74,7 +74,7 @@ def assert_qr(impl, a, *, hint, tolerance=EXACT):
     assert_orthonormal(q, what="Q", hint=hint, tolerance=tolerance)
     below = "R is upper triangular: what lies below its diagonal is exactly 0, not nearly so"
     assert_equal(np.tril(r, -1), np.zeros_like(r), what="R below its diagonal", hint=below)
-    assert_close(q @ r, a, tolerance=tolerance, what="Q R", hint=hint)
+    assert_close(q @ r, a, tolerance=tolerance, what="Q R", hint=hint, hint_for="values precision")
 
 
 @pytest.mark.stub("householder_qr")
@@ -363,8 +363,10 @@ def test_a_start_without_direction_is_refused(impl, draw):
     n = draw.size(2)
     a = gaussian(draw, n, n)
     axis = np.eye(n)[draw.integer(0, n - 1)]
-    _, vector = impl.power_iteration(a, axis, 0)
-    assert_close(vector, axis, what="the vector of no steps", hint="only a start of nothing but zeros has no direction")
+    for length in (1.0, 1e-12):
+        _, vector = impl.power_iteration(a, axis * length, 0)
+        hint = "only a start of nothing but zeros has no direction, however short it is"
+        assert_close(vector, axis, what="the vector of no steps", hint=hint)
     with raises(ValueError, hint="a start of zeros has no direction"):
         impl.power_iteration(a, np.zeros(n), draw.integer(0, 3))
 
@@ -432,7 +434,7 @@ def test_a_small_angle_keeps_its_digits(impl, draw, exponent):
     gamma = alpha + gap
     angle = math.atan2(2 * beta, abs(gamma - alpha)) / 2 * math.copysign(1, gamma - alpha)
     c, s = impl.jacobi_rotation(alpha, beta, gamma)
-    hint = "−θ + √(θ² + 1) subtracts two nearly equal numbers: take 1 / (|θ| + √(θ² + 1)), with the sign of θ"
+    hint = "−θ + √(θ² + 1) subtracts two nearly equal numbers: take 1 / (|θ| + √(θ² + 1)), with the sign of θ, at any size of β"
     assert_close(s / math.sin(angle), 1.0, what="s over what it must be", hint=hint)
     assert_close(c, math.cos(angle), what="c", hint=hint)
 
@@ -543,6 +545,12 @@ def test_what_is_not_symmetric_is_refused(impl, draw):
                 assert_close(
                     values / scale, np.linalg.eigvalsh(a)[::-1].copy(), tolerance=1e-6, what=what, hint="rounding is no error"
                 )
+    b = np.diag(apart(draw, n))
+    expected = np.diag(b).copy()
+    b[i, j] = 1e-7  # beside a zero, on the other side of the diagonal
+    values, _ = impl.jacobi_eigh(b)
+    hint = "the norm of the difference counts, not how entries compare one by one: rounding falls beside zeros too"
+    assert_close(values, expected, tolerance=1e-6, what="the eigenvalues of a diagonal matrix but for rounding", hint=hint)
     for shape in ((n, n + 1), (1, n), (n, 1)):
         with raises(ValueError, hint="a symmetric matrix is square; beware that (n, 1) and (1, n) broadcast"):
             impl.jacobi_eigh(np.zeros(shape))
@@ -624,18 +632,18 @@ def test_svd_of_dependent_columns(impl, draw):
 
 
 @pytest.mark.stub("svd")
-@pytest.mark.parametrize("exponent", [-4, -6, -7])
+@pytest.mark.parametrize("exponent", [-4, -6, -7, -11])
 def test_small_singular_values_keep_their_digits(impl, draw, exponent):
     """Small singular values are not lost in a square."""
     k, small = draw.integer(2, 5), 10.0**exponent * draw.number(1, 3)
     a = np.vstack([np.ones((1, k)), small * np.eye(k)])  # Läuchli's: √(k + ε²) once, and ε for all others
     for case in (a, a.T.copy()):
         u, s, vt = impl.svd(case)
-        hint = "AᵀA holds ε² beside 1, where ε² is lost: turn the columns of A itself"
+        hint = "AᵀA holds ε² beside 1, where ε² is lost: turn the columns of A itself, and round nothing down to 0"
         assert_close(
             s[1:] / small,
             np.ones(k - 1),
-            tolerance=1e-6,
+            tolerance=max(1e-6, 10.0 ** (-14 - exponent)),  # LAPACK's own digits
             what="the small singular values over ε",
             hint=hint,
             hint_for="values precision",
@@ -790,6 +798,20 @@ def test_the_mean_is_taken_off(impl, draw):
     assert_close(mean, x.mean(axis=0) + move, what="the mean", hint=hint)
     assert_close(variances, values[::-1][:k].copy(), tolerance=1e-8, what="the variances", hint=hint)
     assert_close(directions, oriented(vectors[:, ::-1][:, :k]).T, tolerance=1e-7, what="the directions", hint=hint)
+
+
+@pytest.mark.stub("pca")
+def test_deviations_far_below_the_first(impl, draw):
+    """A direction in which items vary a billion times less still has its variance."""
+    n, d = draw.integer(6, 9), draw.integer(2, 4)
+    around = np.linalg.qr(np.column_stack([np.ones(n), gaussian(draw, n, d)]))[0][:, 1:]  # orthonormal, of mean 0
+    deviations = np.logspace(0, -9, d)
+    _, _, variances = impl.pca(around * deviations @ orthonormal(draw, d, d).T, d)
+    found = np.sqrt(np.maximum(variances, 0) * (n - 1)) / deviations
+    hint = "the covariance holds 10⁻¹⁸ beside 1, which is lost there: take the SVD of the centred items themselves"
+    assert_close(
+        found, np.ones(d), tolerance=1e-4, what="deviations over what they must be", hint=hint, hint_for="values precision"
+    )
 
 
 @pytest.mark.stub("pca")
@@ -1057,6 +1079,30 @@ def pca_by(
     return components
 
 
+def covariance_pca(x, k):
+    """By the eigenvalues of the covariance, which squares the condition number: right for the leading directions alone."""
+    n, d = x.shape
+    if n < 2 or k < 1 or k > n or k > d:
+        raise ValueError("impossible")
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(x.T.astype(np.float64))))
+    top = vectors[:, ::-1][:, :k]
+    return x.mean(axis=0), oriented(top).T.astype(x.dtype), np.maximum(values[::-1][:k], 0).astype(x.dtype)
+
+
+def short_start_refused(a, start, steps):
+    """Takes a short start for none."""
+    if np.allclose(start, 0):
+        raise ValueError("zero")
+    return power_by()(a, start, steps)
+
+
+def entries_compared(a):
+    """Holds each entry against its own partner, so that rounding beside a zero is refused."""
+    if a.shape != a.T.shape or not np.allclose(a, a.T, atol=0):
+        raise ValueError("not symmetric")
+    return eigh_by()(a)
+
+
 def doubled(function):
     """Computes in float64 and returns that."""
 
@@ -1117,6 +1163,7 @@ FAKES = {
         ),
     },
     "power_iteration": {
+        "a short start refused": short_start_refused,
         "divided by the norm at the end only": normalised_last,
         "the norm for the value": power_by(value=lambda a, v: float(np.linalg.norm(a @ v))),
         "no iteration": exact_eigenvector,
@@ -1161,6 +1208,7 @@ FAKES = {
         "the tangent for the sine": Edit("return c, t * c", "return c, t"),
     },
     "jacobi_eigh": {
+        "entries compared one by one": entries_compared,
         "smallest first": Edit("np.argsort(-np.diag(d))", "np.argsort(np.diag(d))"),
         "by magnitude": Edit("np.argsort(-np.diag(d))", "np.argsort(-np.abs(np.diag(d)))"),
         "vectors in rows": eigh_by(orient=lambda v: oriented(v).T),
@@ -1185,6 +1233,9 @@ FAKES = {
         "float64 for all": doubled(eigh_by()),
     },
     "svd": {
+        "small singular values rounded down": svd_by(
+            keep=lambda u, s, vt: (u, np.where(s < 1e-8 * s.max(initial=0), 0, s).astype(s.dtype), vt)
+        ),
         "through AᵀA": svd_by(of=gram_svd),
         "smallest first": svd_by(keep=lambda u, s, vt: (u[:, ::-1], s[::-1].copy(), vt[::-1])),
         "V, not its transpose": svd_by(keep=lambda u, s, vt: (u, s, vt.T)),
@@ -1272,6 +1323,7 @@ FAKES = {
         "written over its input": Edit("svd(x - mean)", "svd(np.subtract(x, mean, out=x))"),
         "float64 for all": doubled(pca_by()),
         "signs as they come": lambda x, k: (lambda mean, rows, v: (mean, -rows, v))(*pca_by()(x, k)),
+        "the covariance": covariance_pca,
     },
 }
 
@@ -1495,14 +1547,14 @@ def deflated(a, k):
     return np.stack(left, axis=1), np.stack(right)
 
 
-def covariance_pca(x, k):
-    """By the eigenvalues of the covariance, in float64 since that squares the condition number."""
+def transposed_pca(x, k):
+    """By the left singular vectors of the items in columns, scaled first."""
     n, d = x.shape
     if n < 2 or k < 1 or k > n or k > d:
         raise ValueError("impossible")
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(x.T.astype(np.float64))))
-    top = vectors[:, ::-1][:, :k]
-    return x.mean(axis=0), oriented(top).T.astype(x.dtype), np.maximum(values[::-1][:k], 0).astype(x.dtype)
+    mean = np.einsum("nd->d", x) / x.dtype.type(n)
+    u, s, _ = np.linalg.svd(((x - mean) / np.sqrt(x.dtype.type(n - 1))).T, full_matrices=False)
+    return mean, oriented(u[:, :k]).T, np.square(s[:k])
 
 
 def scikit_pca(x, k):
@@ -1568,7 +1620,7 @@ VARIANTS = {
     },
     "pca": {
         "LAPACK": pca_by(),
-        "the covariance": covariance_pca,
+        "the transpose": transposed_pca,
         "scikit-learn": scikit_pca,
         "means by a product": Edit("mean = x.mean(axis=0)", "mean = np.ones(len(x), x.dtype) @ x / x.dtype.type(len(x))"),
     },

@@ -73,6 +73,16 @@ def test_infinite_numbers_are_numbers(impl, draw):
 
 
 @pytest.mark.stub("logsumexp")
+@pytest.mark.parametrize("height", [2000.0, -2000.0])
+def test_a_masked_row_far_from_zero(impl, draw, height):
+    x = normal(draw, 3, draw.size(2)) + height
+    x[0, 0] = -INF
+    hint = "a −∞ in the array is no reason to leave the shift out: the other numbers overflow or underflow all the same"
+    expected = special.logsumexp(x - height, axis=-1)
+    assert_close(impl.logsumexp(x) - height, expected, hint=hint, hint_for="values NaN", what="a row less its height")
+
+
+@pytest.mark.stub("logsumexp")
 def test_float32_survives_where_its_exponential_does_not(impl, draw):
     x = (normal(draw, draw.size(2), draw.size(2)) + 200).astype(np.float32)
     hint = "float32 in, float32 out; its exp overflows above 88"
@@ -125,6 +135,15 @@ def test_small_weights_beside_a_large_one_in_float32(impl, draw):
     uniforms = (2.0**24 + outcomes - 0.5) / (2.0**24 + K - 1)  # the middle of each small interval
     hint = "2²⁴ + 1 is 2²⁴ in float32, so a sum kept there stands still: keep it in float64"
     assert_equal(impl.inverse_cdf(weights, uniforms), outcomes, hint=hint)
+
+
+@pytest.mark.stub("inverse_cdf")
+def test_float32_numbers_against_sums_in_float64(impl, draw):
+    scale = draw.number(0.5, 2)
+    weights = np.array([1 + 2.0**-28, 1, 1, 1 + 2.0**-28]) * scale  # F(0) lies just above 1/4, F(2) just below 3/4
+    uniforms = np.array([0.25, 0.75], np.float32)
+    hint = "the sums stay in float64 to the end: rounded to the dtype of the uniform numbers, they fall upon them"
+    assert_equal(impl.inverse_cdf(weights, uniforms), np.array([0, 3]), hint=hint)
 
 
 @pytest.mark.stub("inverse_cdf")
@@ -260,13 +279,24 @@ def test_logits_may_be_huge_or_minus_infinity(impl, draw):
 @pytest.mark.stub("gumbel_max")
 def test_a_uniform_number_of_zero(impl, draw):
     noiseless = math.exp(-1)  # its noise is 0
-    for dtype, chosen in ((np.float64, 1), (np.float32, 0)):  # the noise of 0 is −6.6 in float64, and −4.5 in float32
-        logits, uniforms = np.array([[0.0, -5.5]], dtype), np.array([[0.0, noiseless]], dtype)
+    for dtype, noise in ((np.float64, -6.563), (np.float32, -4.470)):  # −log(−log tiny); of the least number of all −6.61, −4.64
+        logits = np.array([[0.0, noise - 0.02], [0.0, noise + 0.02]], dtype)
+        uniforms = np.array([[0.0, noiseless]] * 2, dtype)
         hint = f"0 counts as np.finfo(np.{dtype.__name__}).tiny, so that its noise is finite and belongs to the dtype"
-        assert_equal(impl.gumbel_max(logits, uniforms), np.array([chosen]), hint=hint)
+        assert_equal(impl.gumbel_max(logits, uniforms), np.array([0, 1]), hint=hint)
     K = draw.size(2)
     logits = normal(draw, 3, K)
     assert_equal(impl.gumbel_max(logits, np.zeros((3, K))), logits.argmax(1), hint="equal noise leaves the largest logit on top")
+
+
+@pytest.mark.stub("gumbel_max")
+def test_a_uniform_number_next_to_one(impl, draw):
+    for dtype, noise in ((np.float64, 36.7), (np.float32, 16.6)):  # of the largest number below 1
+        nearest = np.nextafter(dtype(1), dtype(0))
+        logits = np.array([[0.0, 1 - noise], [0.0, -1 - noise]], dtype)  # beside noise of 0
+        uniforms = np.array([[math.exp(-1), nearest]] * 2, dtype)
+        hint = "the noise of a number next to 1 is large but finite: only 0 has to be raised, nothing has to be lowered"
+        assert_equal(impl.gumbel_max(logits, uniforms), np.array([1, 0]), hint=hint)
 
 
 @pytest.mark.stub("gumbel_max")
@@ -386,7 +416,7 @@ NAMES = ("the log-weights", "the means", "the covariances", "the log-likelihood"
 HINTS = (
     "log(N_k / N), where N_k is the sum of a component's responsibilities",
     "the mean of the points, weighted by the responsibilities, divided by N_k and not by N",
-    "weighted outer products about the new mean, all D × D of them, divided by N_k and not by N or N_k − 1",
+    "weighted outer products about the new mean, all D × D of them, divided by N_k and not by N or N_k − 1; then the ridge on the diagonal",
     "of the parameters that came in, not of the new ones: the mean over the points of log Σ_k π_k N(x | k)",
 )
 
@@ -453,6 +483,18 @@ def test_a_step_in_float32_stays_there(impl, draw):
 
 
 @pytest.mark.stub("em_step")
+def test_a_component_that_explains_next_to_nothing(impl, draw):
+    D = draw.size(1, 3)
+    x, means, covariances = normal(draw, 10, D), np.zeros((2, D)), np.tile(np.eye(D), (2, 1, 1))
+    means[1, 0] = 9 + draw.number(0, 1)  # the nearest point is e^-20 its own, all others less
+    mixture = np.log([0.5, 0.5]) - [0, 20], means, covariances
+    hint = "a component explains no point only where N_k is 0; with however little it has a mean, and nothing is added to N_k"
+    expected, found = one_step(x, *mixture), impl.em_step(x, *mixture)
+    compare(found, expected, hint=hint, tolerance=1e-7)
+    assert_close(found[0][1], float(expected[0][1]), tolerance=1e-9, hint=hint, what="the log-weight of the lesser component")
+
+
+@pytest.mark.stub("em_step")
 def test_a_component_that_explains_no_point(impl, draw):
     K, D = draw.size(2, 4), draw.size(1, 3)
     log_weights, means, covariances = a_mixture(draw, K, D)
@@ -498,6 +540,24 @@ def test_from_all_alike_to_one_alone(impl, draw):
     log_p = np.where(np.arange(N) == best, 0.0, -INF)
     found, size = impl.importance_weights(log_p, log_q)
     hint = "a draw that p never makes has weight 0; one draw alone is worth 1"
+    assert_close(found, (np.arange(N) == best).astype(float), hint=hint, hint_for="values NaN", what="the weights")
+    assert_close(size, 1.0, hint=hint, what="the effective sample size")
+
+
+@pytest.mark.stub("importance_weights")
+def test_densities_thousands_apart_from_draw_to_draw(impl, draw):
+    N = draw.size(3)
+    log_p, log_q = normal(draw, N), normal(draw, N)
+    heights = 2000.0 * draw.permutation(N).numpy()
+    w, effective = weighted(log_p, log_q)
+    found, size = impl.importance_weights(log_p - heights, log_q - heights)
+    hint = "only the difference of the two logarithms counts: take it first, and then its maximum"
+    assert_close(found, w, tolerance=1e-8, hint=hint, hint_for="values NaN", what="the weights")
+    assert_close(size, effective, tolerance=1e-8, hint=hint, what="the effective sample size")
+    best = draw.integer(0, N - 1)
+    log_p[best] += 5000
+    found, size = impl.importance_weights(log_p, log_q)
+    hint = "one ratio may lie thousands above all others: take off the largest, not the mean"
     assert_close(found, (np.arange(N) == best).astype(float), hint=hint, hint_for="values NaN", what="the weights")
     assert_close(size, 1.0, hint=hint, what="the effective sample size")
 
@@ -620,6 +680,7 @@ def test_what_has_no_interval_is_refused(impl, draw):
     cases = {
         "as many sizes as errors": (errors, sizes[:-1], uniforms),
         "as many errors as sizes": (errors[:1], sizes, uniforms),
+        "a size for each error": (errors, sizes[:1], uniforms),
         "N uniform numbers for a resample of N rows": (errors, sizes, uniforms[:, :-1]),
         "an axis of resamples": (errors, sizes, uniforms[0]),
         "at least one resample": (errors, sizes, uniforms[:0]),
@@ -781,6 +842,9 @@ def resampled(*, rows=lambda u, N: np.floor(u * N), ratio=None, tails=lambda lev
 
 FAKES = {
     "logsumexp": {
+        "no shift where there is an infinity": Edit(
+            "np.where(np.isfinite(top), top, 0)", "np.where(np.isfinite(x).all(), top, 0)"
+        ),
         "no maximum subtracted": lambda x: np.log(np.exp(x).sum(axis=-1)) if x.shape[-1] else special.logsumexp(x, axis=-1),
         "one maximum for all rows": Edit(
             "top = x.max(axis=-1, keepdims=True)", "top = x.max(axis=(*range(x.ndim),), keepdims=True)"
@@ -799,6 +863,7 @@ FAKES = {
         "empty rows accepted": lambda x: special.logsumexp(x, axis=-1) if x.shape[-1] else np.full(x.shape[:-1], -INF),
     },
     "inverse_cdf": {
+        "rounded to the dtype of the uniforms": Edit("sums / sums[-1]", "(sums / sums[-1]).astype(uniforms.dtype)"),
         "boundaries belong to the outcome before": sums_by(side="left"),
         "sums in float32": sums_by(dtype=np.float32),
         "sums in the dtype of the weights": sums_by(dtype=None),
@@ -836,6 +901,10 @@ FAKES = {
         "the second from the pair turned round": lambda u, v: (turned_by()(u, v)[0], turned_by()(v, u)[0]),
     },
     "gumbel_max": {
+        "1 lowered by 10⁻⁷": raced(lambda u: -np.log(-np.log(np.minimum(u, 1 - 1e-7)))),
+        "0 raised to the least number of all": Edit(
+            "np.finfo(uniforms.dtype).tiny", "np.finfo(uniforms.dtype).smallest_subnormal"
+        ),
         "no noise": raced(lambda u: 0 * u),
         "one logarithm": raced(lambda u: np.log(u)),
         "the sign of the noise": raced(lambda u: np.log(-np.log(u))),
@@ -891,6 +960,10 @@ FAKES = {
         "in float64 throughout": Edit("np.exp(log_p)", "np.exp(log_p.astype(np.float64))"),
     },
     "em_step": {
+        "little taken for nothing": Edit("(counts > 0).all()", "(counts > 1e-10).all()"),
+        "a small number added to the counts": Edit(
+            "responsibilities.sum(axis=0)", "responsibilities.sum(axis=0) + 10 * np.finfo(x.dtype).eps"
+        ),
         "densities, not their logarithms": em_by(densities=True),
         "hard assignments": em_by(soften=lambda r: (r == r.max(axis=1, keepdims=True)).astype(r.dtype)),
         "responsibilities that add up over the points": em_by(soften=lambda r: r / r.sum(axis=0)),
@@ -923,6 +996,14 @@ FAKES = {
         "means over N": Edit("responsibilities.T @ x / counts[:, None]", "responsibilities.T @ x / N"),
     },
     "importance_weights": {
+        "each density less its own maximum": Edit(
+            "weights = np.exp(ratios - total)",
+            "weights = np.exp(log_p - log_p.max()) / np.exp(log_q - log_q.max())\n    weights = weights / weights.sum()",
+        ),
+        "less the mean ratio": Edit(
+            "weights = np.exp(ratios - total)",
+            "weights = np.exp(ratios - ratios[np.isfinite(ratios)].mean())\n    weights = weights / weights.sum()",
+        ),
         "upside down": weights_by(ratio=lambda log_p, log_q: log_q - log_p),
         "p alone": weights_by(ratio=lambda log_p, log_q: log_p),
         "a ratio of logarithms": weights_by(ratio=lambda log_p, log_q: log_p / (log_q + 1e-9)),
@@ -945,6 +1026,9 @@ FAKES = {
         "in float64 throughout": Edit("ratios = log_p - log_q", "ratios = log_p.astype(np.float64) - log_q"),
     },
     "bootstrap_interval": {
+        "one size for all": Edit(
+            "if not (errors", "sizes = np.broadcast_to(sizes, errors.shape) if sizes.size == 1 else sizes\n    if not (errors"
+        ),
         "the mean of ratios": resampled(ratio=lambda e, s: (e / s).mean(axis=1)),
         "sums over the resamples": resampled(ratio=lambda e, s: e.sum(axis=0) / s.sum(axis=0)),
         "errors and sizes of different rows": resampled(ratio=lambda e, s: e.sum(axis=1) / s[::-1].sum(axis=1)),
