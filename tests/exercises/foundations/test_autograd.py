@@ -398,18 +398,23 @@ def ancestors(parents, root):
     return found
 
 
+def numbers_of(order):
+    """The data of nodes, each of which is a single number."""
+    assert_true(
+        isinstance(order, list) and all(callable(getattr(node, "numpy", None)) for node in order),
+        "the order is no list of nodes",
+        hint="a list of the nodes themselves, from leaves to root",
+    )
+    return [float(node.numpy()) for node in order]
+
+
 def check_order(impl, draw, parents, root):
     names = [float(n) for n in draw.permutation(len(parents))]  # so that no order can be read off the data
     nodes = []
     for made_of, name in zip(parents, names, strict=True):
         nodes.append(impl.Node(np.array(name), tuple(nodes[p] for p in made_of)))
     order = impl.topological_order(nodes[root])
-    assert_true(
-        isinstance(order, list) and all(callable(getattr(node, "numpy", None)) for node in order),
-        "the order is no list of nodes",
-        hint="a list of the nodes themselves, from leaves to root",
-    )
-    came = [names.index(float(node.numpy())) for node in order]
+    came = [names.index(number) for number in numbers_of(order)]
     wanted = ancestors(parents, root)
     hint = "each node once, however many use it: remember by identity which ones you have met"
     assert_true(len(set(came)) == len(came), "a node comes more than once", hint=hint)
@@ -440,7 +445,7 @@ def test_the_second_order_is_as_the_first(impl):
     shared = impl.Node(1.0, (impl.Node(2.0),))
     one, other = impl.Node(3.0, (shared,)), impl.Node(4.0, (shared, shared))
     for root, name in ((one, 3.0), (one, 3.0), (other, 4.0)):
-        came = [float(node.numpy()) for node in impl.topological_order(root)]
+        came = numbers_of(impl.topological_order(root))
         hint = "a mark on a node is still there in the next walk: remember what was met in a set of this call"
         assert_equal(came, [2.0, 1.0, name], hint=hint, what="the order")
 
