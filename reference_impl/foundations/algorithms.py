@@ -217,7 +217,7 @@ def count_top_k(n: int, config: Config = Config(), *, seed: int = 0) -> float:
 
 
 def top_k(values: Sequence[Any], k: int) -> list[int]:
-    """Positions of the k largest values, largest first; of equal ones the earlier comes first. Values need know no more than `<`.
+    """Positions of the k largest values, largest first; of equal ones the earlier comes first. Values need `<` and `==`, no more.
 
     One comparison for most values, O(log k) for those that enter a heap of size k.
     Raises ValueError unless 0 <= k <= len(values).

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import math
 from collections import Counter, OrderedDict, deque
+from contextlib import contextmanager
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from course.testing import Edit, assert_between, assert_close, assert_equal, assert_true, raises
+from course.wire import ImplementationError
 
 # --- edit script -------------------------------------------------------------------------------------------------------
 
@@ -152,6 +154,9 @@ def test_a_price_of_nothing_is_refused(impl, draw):
     for price in (0, -draw.size()):
         with raises(ValueError, hint=f"a substitution for {price} would make any two texts of equal length alike"):
             impl.edit_script("ab", "cd", price)
+        for a, b in (("", ""), ("ab", ""), ("", "cd"), ("ab", "ab")):
+            with raises(ValueError, hint="the price is refused whatever the texts are, also where nothing has to be substituted"):
+                impl.edit_script(a, b, price)
 
 
 @pytest.mark.stub("edit_script")
@@ -159,6 +164,26 @@ def test_no_pair_of_items_is_compared_over_and_over(impl, draw):
     n = draw.integer(24, 32)
     hint = "fill a table of (n + 1)(m + 1) costs, each from three neighbours"
     assert_between(impl.count_edit(n), 0, 4 * n * n + 10 * n, what=f"comparisons of two texts of {n}", hint=hint)
+
+
+@pytest.mark.stub("edit_script")
+def test_items_need_no_more_than_to_be_equal(impl, draw):
+    def made(tokens):  # lists are equal without being the same object, and have no hash
+        return [["token", token] for token in tokens]
+
+    a, b = texts(draw, least=2)
+    hint = "ask `==`: two items may be equal without being one object (`is`), and need not be hashable"
+    script = impl.edit_script(made(a), made(b))
+    assert_equal(walked(script, a, b, 1), least_cost(a, b, 1), hint=hint, what="the cost of the script")
+    assert_equal([tuple(step) for step in impl.edit_script(made(a), made(a))], [("keep", i, i) for i in range(len(a))], hint=hint)
+
+
+@pytest.mark.stub("edit_script")
+def test_a_text_of_twelve_hundred_words(impl):
+    long, short = list(range(1200)), [700, 800]
+    for a, b in ((long, short), (short, long)):
+        hint = "texts are long: no recursion (Python's stack is about 1,000 calls deep), and no table of small integers"
+        assert_equal(walked(impl.edit_script(a, b), a, b, 1), 1198, hint=hint, what="the cost of the script")
 
 
 # --- topological order -------------------------------------------------------------------------------------------------
@@ -212,16 +237,31 @@ def test_a_need_may_be_named_twice(impl, draw):
     assert_sorted(impl.topological_sort(twice), twice, names | {"last", "x", "y"}, hint)
 
 
+@contextmanager
+def refused_as_a_circle(hint):
+    """`raises(ValueError)`, and graphlib's CycleError, which is one."""
+    try:
+        with raises(ValueError, hint=hint):
+            yield
+    except ImplementationError as error:
+        if error.kind != CycleError.__name__ or error.late:
+            raise
+        if error.broken is not None:
+            raise error.broken from None
+
+
 @pytest.mark.stub("topological_sort")
 @pytest.mark.parametrize("length", [1, 2, 3, 6])
 def test_a_circle_is_refused(impl, draw, length):
     needs, _ = dependencies(draw, draw.integer(3, 7))
     circle = [f"c{i}" for i in range(length)]
     alone = {circle[i]: [circle[(i + 1) % length]] for i in range(length)}
-    with raises(ValueError, hint=f"{length} names need each other in a circle: what is left when no name is ready any more?"):
+    with refused_as_a_circle(f"{length} names need each other in a circle: what is left when no name is ready any more?"):
         impl.topological_sort(alone)
-    with raises(ValueError, hint="there is a circle beside names that can be sorted"):
+    with refused_as_a_circle("there is a circle beside names that can be sorted"):
         impl.topological_sort(needs | alone | {"behind": [circle[0]]})
+    with refused_as_a_circle("count what comes out against *all* names: those that are only needed are no keys"):
+        impl.topological_sort(alone | {"one": [f"only{i}" for i in range(length + 1)]})
 
 
 @pytest.mark.stub("topological_sort")
@@ -365,6 +405,21 @@ def test_zero_and_the_empty_word_are_keys_and_values(impl):
 
 
 @pytest.mark.stub("LRUCache.put")
+def test_none_is_a_key_and_a_value_too(impl):
+    cache = impl.LRUCache(1)
+    hint = "a key whose value is None is there, and takes a place: ask for its link, not for its value"
+    assert_equal([cache.put("a", None), cache.put("a", 1), cache.get("a")], [None, None, 1], hint=hint)
+    cache = impl.LRUCache(1)
+    assert_equal([cache.put("a", None), cache.put("b", 2), cache.get("b")], [None, "a", 2], hint=hint)
+    cache = impl.LRUCache(2)
+    cache.put(None, 1)
+    cache.put("b", 2)
+    hint = "the sentinel is known by what it is, not by its key"
+    assert_equal([cache.get(None), cache.put("c", 3), cache.put("d", 4)], [1, "b", None], hint=hint)
+    assert_equal([cache.get(None), cache.get("c"), cache.get("d")], [None, 3, 4], hint=hint, what="what is left of None, c and d")
+
+
+@pytest.mark.stub("LRUCache.put")
 def test_two_caches_know_nothing_of_each_other(impl, draw):
     one, other, model = impl.LRUCache(2), impl.LRUCache(3), Model(3)
     for step in range(12):
@@ -430,6 +485,9 @@ def test_asking_changes_nothing(impl, draw):
     trie = impl.Trie(words)
     for _ in range(2):
         assert_equal(trie.complete("b"), [list(w) for w in words if w[0] == "b"], hint="the second time as the first")
+    assert_equal(trie.complete([0]), [], hint="a token that no entry has")
+    hint = "asking stores nothing, as `setdefault` would: a token of another kind cannot even be sorted among letters"
+    assert_equal(trie.complete(""), [list(w) for w in words], hint=hint)
     trie.insert("ba")
     assert_equal(trie.complete("b"), sorted([list("ba"), *(list(w) for w in words if w[0] == "b")]), hint="what was added since")
 
@@ -488,7 +546,13 @@ def test_a_stream_may_be_shorter_than_the_sample(impl, draw):
     uniforms = draw.uniform(n + 3).numpy()
     for k in (n, n + 1, n + draw.size(2)):
         assert_equal(impl.reservoir_sample(items, k, uniforms), items, hint="all that came, in their order")
+    assert_equal(impl.reservoir_sample(items, n + 4, uniforms[:n]), items, hint="a number for each item is enough, whatever k is")
     assert_equal(impl.reservoir_sample([], draw.size(), uniforms), [], hint="nothing of nothing")
+    assert_equal(impl.reservoir_sample([], 2, uniforms[:0]), [], hint="nothing needs no numbers")
+    nothing = [None, 0, None, ""]
+    assert_equal(
+        impl.reservoir_sample(nothing, 9, draw.uniform(4).numpy()), nothing, hint="None may be an item; the stream goes on"
+    )
     assert_equal(impl.reservoir_sample(items, 0, uniforms), [], hint="a sample of none")
 
 
@@ -514,6 +578,9 @@ def test_a_negative_size_and_too_few_numbers_are_refused(impl, draw):
     n = draw.size(2)
     with raises(ValueError, hint="a sample of less than nothing"):
         impl.reservoir_sample(list(range(n)), -draw.size(), draw.uniform(n).numpy())
+    for k in (0, n, n + draw.size()):  # too few is too few, also where no number decides anything
+        with raises(ValueError, hint=f"{n} items came, and {n - 1} numbers, for a sample of {k}: say so with a ValueError"):
+            impl.reservoir_sample(list(range(n)), k, draw.uniform(n - 1).numpy())
     for missing in (1, n):
         with raises(ValueError, hint=f"{n} items came, but numbers for {n - missing} of them: say so with a ValueError"):
             impl.reservoir_sample(list(range(n)), draw.size(), draw.uniform(n - missing).numpy())
@@ -584,6 +651,13 @@ def test_a_weight_of_zero_is_never_drawn(impl, draw):
     weights[zeros] = 0
     p = assert_table(impl, weights, "a column of weight 0 belongs to its alias altogether")
     assert_true(bool((p[zeros] == 0).all()), "an outcome of weight 0 can be drawn", detail=f"{p[zeros]}")
+    for _ in range(12):  # rounding often leaves a column a little below 1: its alias must not be just any outcome
+        weights = draw.uniform(draw.integer(20, 40), low=0.05).numpy()
+        weights[[0, -1]] = 0
+        p = assert_table(impl, weights, "a column that is left over is its own alias")
+        assert_true(
+            bool((p[[0, -1]] == 0).all()), "an outcome of weight 0 can be drawn", hint="what is left over is its own alias"
+        )
 
 
 @pytest.mark.stub("alias_table")
@@ -698,12 +772,14 @@ def test_trees_of_equal_size(impl, draw):
     width = 1
     while width < n:
         for start in range(0, n, 2 * width):
-            a, b = start + draw.integer(0, width - 1), start + width + draw.integer(0, width - 1)
+            a, b = (max(range(first, first + width), key=sets.depth) for first in (start, start + width))
             assert_equal(sets.union(*draw.choice([(a, b), (b, a)])), True, hint="two sets became one")
         width *= 2
     assert_between(
         max(sets.depth(item) for item in range(n)), 1, 5, what="the height of the tree of 32 items", hint="5 = log2 of 32"
     )
+    hint = "a root may be many steps away: `find` it, and join the roots"
+    assert_equal([sets.size(0), sets.groups()], [n, [list(range(n))]], hint=hint, what="the one set of all 32 items")
 
 
 # --- right and wrong answers -------------------------------------------------------------------------------------------
@@ -781,6 +857,40 @@ def script_of_blocks(a, b, substitution=1):
         start = both if cheap else 0
         script += [("delete", n, j + start) for n in range(i + start, i2)] + [("insert", i2, n) for n in range(j + start, j2)]
     return script
+
+
+def script_by_recursion(a, b, substitution=1):
+    """Right for texts that are short."""
+    if substitution < 1:
+        raise ValueError("a substitution costs something")
+
+    @cache
+    def rest(i, j):
+        """Costs and steps of what is left, the first step in front of all others."""
+        if i == len(a) and j == len(b):
+            return 0, None
+        options = []
+        if i < len(a) and j < len(b):
+            same = a[i] == b[j]
+            options.append((0 if same else substitution, "keep" if same else "substitute", i + 1, j + 1))
+        if i < len(a):
+            options.append((1, "delete", i + 1, j))
+        if j < len(b):
+            options.append((1, "insert", i, j + 1))
+        return min(((price + rest(*to)[0], (what, *to)) for price, what, *to in options), key=lambda option: option[0])
+
+    script, i, j = [], 0, 0
+    while (step := rest(i, j)[1]) is not None:
+        script.append((step[0], i, j))
+        i, j = step[1:]
+    return script
+
+
+def script_of_names(a, b, substitution=1):
+    """Each item by a number, which it gets by its hash."""
+    names = {}
+    a, b = ([names.setdefault(item, len(names)) for item in text] for text in (a, b))
+    return script_from_the_front(a, b, substitution)
 
 
 def order_by_depth(needs, *, refuse=True, nodes=None):
@@ -1366,12 +1476,18 @@ FAKES = {
         "keep taken from the diagonal of the costs": Edit("costs[i + 1][j + 1] == costs[i][j]", "costs[i + 1][j + 1] >= costs[i][j]"),
         "a price of nothing accepted": Edit("if substitution < 1:", "if substitution < 0:"),
         "the table anew for every step": script_made_anew,
+        "the price looked at only where both texts have items": Edit("if substitution < 1:", "if a and b and substitution < 1:"),
+        "the same object, not an equal one": Edit("if x != y else 0", "if x is not y else 0"),
+        "items by their hashes": script_of_names,
+        "a table of bytes": Edit("costs.append(row)", "costs.append(np.array(row).astype(np.uint8))"),
+        "by recursion": script_by_recursion,
     },
     "topological_sort": {
         "as they come": lambda needs: list(dict.fromkeys([*needs, *(o for needed in needs.values() for o in needed)])),
         "backwards": lambda needs: order_by_the_library(needs)[::-1],
         "users first": Edit("users.setdefault(other, []).append(name)", "users.setdefault(name, []).append(other)"),
         "a circle left out": Edit("if len(order) < len(missing):", "if False:"),
+        "what came out counted against the keys": Edit("if len(order) < len(missing):", "if len(order) < len(needs):"),
         "a circle of everything only": Edit("if len(order) < len(missing):", "if missing and not order:"),
         "names that are only needed left out": lambda needs: [name for name in order_by_the_library(needs) if name in needs],
         "names that are only needed at the end": lambda needs: (
@@ -1419,6 +1535,11 @@ FAKES = {
                                         "link.older, link.newer = self.end, self.end.newer\n        link.newer.older = self.end.newer = link"),
         "one order for all caches": shared_order(),
         "0 taken for none": true_put,
+        "a value of None taken for no entry": Edit(
+            "link, gone = self.links.get(key), None",
+            "link, gone = self.links.get(key), None\n        if link is not None and link.value is None:\n            link = None",
+        ),
+        "no entry for a value of None": Edit("self.links[key] = link", "if value is not None:\n            self.links[key] = link"),
         "searched for": searched_put,
     },
     "Trie.complete": {
@@ -1434,6 +1555,10 @@ FAKES = {
         "a limit of none taken for all": Edit("limit is None or", "not limit or"),
         "what follows only": Edit("waiting = [(list(prefix), node)]", "waiting = [([], node)]"),
         "strings": Edit("found.append(entry)", "found.append(''.join(map(str, entry)))"),
+        "stored when asked for": Edit(
+            "child = node.children.get(token)\n            if child is None:\n                return []",
+            "child = node.children.setdefault(token, TrieNode())",
+        ),
         "as far as the tree goes": Edit("if child is None:\n                return []", "if child is None:\n                break"),
         "level by level": Edit("waiting.pop()", "waiting.pop(0)"),
         "by recursion": lambda self, prefix, limit=None: complete_by_walk(self, prefix, limit, recursive=True),
@@ -1450,6 +1575,14 @@ FAKES = {
         "added, not replaced": Edit("sample[place] = item", "sample[place:] = [item]"),
         "rounded, not cut": Edit("int(uniforms[t] * (t + 1))", "round(float(uniforms[t]) * (t + 1))"),
         "the whole stream kept": sampled_from_a_list,
+        "numbers needed beyond the first k alone": lambda stream, k, uniforms: sampled_by_arrays(
+            stream, k, np.concatenate([uniforms, np.zeros(max(0, k - len(uniforms)))])
+        ),
+        "nothing asked of a sample of none": lambda stream, k, uniforms: sampled_by_arrays(stream, k, uniforms) if k else [],
+        "numbers for k asked": lambda stream, k, uniforms: sampled_by_arrays(stream, k if k <= len(uniforms) else -1, uniforms),
+        "None ends the stream": lambda stream, k, uniforms: sampled_by_arrays(
+            itertools.takewhile(lambda item: item is not None, stream), k, uniforms
+        ),
         "too few numbers go round": lambda stream, k, uniforms: sampled_by_arrays(stream, k, np.resize(uniforms, 10_000)),
         "too few numbers are an IndexError": Edit("if t >= len(uniforms):", "if False:"),
         "too few numbers end the stream": Edit("raise ValueError(f\"expected a uniform number for each item, got {len(uniforms)} for more items than that\")",
@@ -1467,6 +1600,7 @@ FAKES = {
         "what is left keeps its level, in either list": Edit("np.minimum(threshold, 1)", "threshold"),
         "the giver gives what the column has": Edit("threshold[j] -= 1 - threshold[i]", "threshold[j] -= threshold[i]"),
         "a giver gives for ever": Edit("if threshold[j] < 1:", "if threshold[j] < 0:"),
+        "what is left over has the first as its alias": Edit("alias = np.arange(n)", "alias = np.zeros(n, dtype=np.int64)"),
         "aliases of themselves": Edit("alias[i] = j", "pass"),
         "float64 for all": lambda weights: (lambda t, a: (t.astype(np.float64), a))(*queues(weights)),
         "float32 inside": lambda weights: (lambda t, a: (t.astype(weights.dtype), a))(*queues(weights.astype(np.float32))),
@@ -1481,6 +1615,9 @@ FAKES = {
     "UnionFind.union": {
         "nothing": lambda self, a, b: self.find(a) != self.find(b),
         "items, not roots": united(roots=False),
+        "two steps up taken for the root": Edit(
+            "self.find(a), self.find(b)", "self.parent[self.parent[a]], self.parent[self.parent[b]]"
+        ),
         "the first under the second": united(by="second on top"),
         "the second under the first": united(by=""),
         "the larger under the smaller": united(by="smaller on top"),
@@ -1518,6 +1655,7 @@ VARIANTS = {
     "topological_sort": {
         "depth first": order_by_depth,
         "the library": order_by_the_library,
+        "the library, with its own error": lambda needs: list(TopologicalSorter(needs).static_order()),
         "the one that became ready last comes first": Edit("ready.popleft()", "ready.pop()"),
         "every need in a set": order_by_sets,
     },

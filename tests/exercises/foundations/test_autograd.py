@@ -122,6 +122,8 @@ def test_a_gradient_of_another_shape_is_refused(impl, draw):
         ((), 1),
         ((m, 1), -1),
         ((n,), (0, 1)),
+        ((1,), None),
+        ((1, 1), None),
     ]
     for have, axis in wrong:
         with raises(
@@ -396,18 +398,23 @@ def ancestors(parents, root):
     return found
 
 
+def numbers_of(order):
+    """The data of nodes, each of which is a single number."""
+    assert_true(
+        isinstance(order, list) and all(callable(getattr(node, "numpy", None)) for node in order),
+        "the order is no list of nodes",
+        hint="a list of the nodes themselves, from leaves to root",
+    )
+    return [float(node.numpy()) for node in order]
+
+
 def check_order(impl, draw, parents, root):
     names = [float(n) for n in draw.permutation(len(parents))]  # so that no order can be read off the data
     nodes = []
     for made_of, name in zip(parents, names, strict=True):
         nodes.append(impl.Node(np.array(name), tuple(nodes[p] for p in made_of)))
     order = impl.topological_order(nodes[root])
-    assert_true(
-        isinstance(order, list) and all(callable(getattr(node, "numpy", None)) for node in order),
-        "the order is no list of nodes",
-        hint="a list of the nodes themselves, from leaves to root",
-    )
-    came = [names.index(float(node.numpy())) for node in order]
+    came = [names.index(number) for number in numbers_of(order)]
     wanted = ancestors(parents, root)
     hint = "each node once, however many use it: remember by identity which ones you have met"
     assert_true(len(set(came)) == len(came), "a node comes more than once", hint=hint)
@@ -431,6 +438,16 @@ def test_any_graph_and_any_root(impl, draw):
     N = draw.integer(6, 14)
     parents = [tuple(draw.integer(0, n - 1) for _ in range(draw.integer(0, 3))) if n else () for n in range(N)]
     check_order(impl, draw, parents, draw.integer(N // 2, N - 1))
+
+
+@pytest.mark.stub("topological_order")
+def test_the_second_order_is_as_the_first(impl):
+    shared = impl.Node(1.0, (impl.Node(2.0),))
+    one, other = impl.Node(3.0, (shared,)), impl.Node(4.0, (shared, shared))
+    for root, name in ((one, 3.0), (one, 3.0), (other, 4.0)):
+        came = numbers_of(impl.topological_order(root))
+        hint = "a mark on a node is still there in the next walk: remember what was met in a set of this call"
+        assert_equal(came, [2.0, 1.0, name], hint=hint, what="the order")
 
 
 @pytest.mark.stub("topological_order")
@@ -595,6 +612,8 @@ def test_a_gradient_that_does_not_fit_is_refused(impl, draw):
     for shape in ((m, n), (m,), (n, 1), (), (n * m,), (1, n, m)):
         with raises(ValueError, hint=f"the output has shape ({n}, {m}), the gradient {shape}: nothing may be broadcast here"):
             output.backward(normal(draw, *shape))
+    with raises(ValueError, hint="nothing is no single number: an empty output needs a gradient, though an empty one"):
+        impl.Value(np.zeros((0, m))).tanh().backward()
     with raises(ValueError, hint="a single number without axes has no gradient of shape (1,)"):
         output.sum().backward(np.ones(1))
     hint = "what was refused has added nothing, and freed nothing"
@@ -612,6 +631,15 @@ def test_a_leaf_is_its_own_graph(impl, draw):
     for times in (1, 2, 3):
         leaf.backward(grad)
         assert_close(leaf.gradient(), times * grad, hint="of itself, a leaf has the gradient that is given; it is never freed")
+    for shape in ((n + 1,), (n, 1), (1, n)):
+        with raises(ValueError, hint=f"the leaf has shape ({n},), the gradient {shape}: a leaf refuses it like any other node"):
+            leaf.backward(normal(draw, *shape))
+    assert_close(leaf.gradient(), 3 * grad, hint="what was refused has added nothing")
+    one, other = impl.Value(normal(draw, n)), impl.Value(normal(draw, n))
+    for each in (one, other):
+        each.backward(grad)
+    one.scale_gradient(0.5)
+    assert_close(other.gradient(), grad, hint="the array that was given is not the leaf's own: keep a copy")
 
 
 @pytest.mark.stub("Value.backward")
@@ -837,6 +865,19 @@ def postorder(root, *, once=True, key=id, parents=lambda node: node.parents):
     return order
 
 
+def marking_order(root):
+    """Right once: what was met is marked for ever."""
+    order, waiting = [], [root]
+    while waiting:
+        waiting[-1].met = True
+        ahead = next((p for p in waiting[-1].parents if not getattr(p, "met", False)), None)
+        if ahead is None:
+            order.append(waiting.pop())
+        else:
+            waiting.append(ahead)
+    return order
+
+
 def walked(self, grad=None, *, keep_graph=False, order=None, refuse=True, spread=True, late=False, inner=False):
     """Backward with a plain loop, with one thing done otherwise."""
     if refuse and grad is None and self.data.size != 1:
@@ -912,6 +953,9 @@ FAKES = {
         "any gradient of as many elements": Edit("grad.shape != kept and grad.shape != left", "grad.size != np.prod(kept)"),
         "only without the axes": Edit("grad.shape != kept and ", ""),
         "in float64": Edit("grad.reshape(kept)", "grad.reshape(kept).astype(np.float64)"),
+        "any single number for the sum of all": lambda grad, shape, axis=None: (
+            np.broadcast_to(grad.reshape(()), shape) if axis is None else expanded_sum_backward(grad, shape, axis)
+        ),
         "a gradient that is only long enough": lambda grad, shape, axis=None: np.resize(grad, shape),
     },
     "matmul_backward": {
@@ -989,6 +1033,7 @@ FAKES = {
         "equal data taken for one node": lambda root: postorder(root, key=lambda node: node.data.tobytes()),
         "the first parent alone": lambda root: postorder(root, parents=lambda node: node.parents[:1]),
         "two parents at most": lambda root: postorder(root, parents=lambda node: node.parents[:2]),
+        "marks left on the nodes": marking_order,
         "no leaves": lambda root: [node for node in postorder(root) if node.parents],
         "without the root": lambda root: postorder(root)[:-1],
         "the data only": lambda root: [node.data for node in postorder(root)],
@@ -1009,6 +1054,10 @@ FAKES = {
         "a gradient that broadcasts": lambda self, grad=None, *, keep_graph=False: walked(
             self, grad, keep_graph=keep_graph, spread=False
         ),
+        "a leaf takes any shape": Edit(
+            "seed.shape != self.data.shape", "self.rule is not None and seed.shape != self.data.shape"
+        ),
+        "nothing is a single number too": Edit("self.data.size != 1", "self.data.size > 1"),
         "never freed": Edit("if not keep_graph:", "if False:"),
         "always freed": Edit("if not keep_graph:", "if True:"),
         "the end alone freed": Edit("if not keep_graph:", "if not keep_graph and node is self:"),
