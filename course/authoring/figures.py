@@ -25,6 +25,7 @@ NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])([-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-−+]?\d+)?)(?![A-Za-z0-9_])(\s?[%％])?",
     flags=re.IGNORECASE,
 )
+LINK = re.compile(rf'\[([^\[\]]*)\](\([^()\s]*{re.escape(PAGE)}[^()\s]* "([^"]*)"\))')
 STATISTICS = "mean, min, max, seed 0, seeds"
 
 
@@ -83,15 +84,52 @@ def check(quoted: Quoted, root: Path) -> None:
             f"name one value for each number ({STATISTICS})"
         )
     for number, (statistic, value) in zip(numbers, values, strict=True):
-        written, scale = Decimal(number[1].replace(",", "").replace("−", "-")), 0.01 if number[2] else 1.0
-        step = 10.0 ** int(written.as_tuple().exponent)
-        if not abs(float(written) - value / scale) <= step * (0.5 + 1e-6):
-            digits = max(0, -int(written.as_tuple().exponent))
-            right = f"{value / scale:.{digits}f}{number[2] or ''}" if math.isfinite(value) else str(value)
+        right = _right(number, value)
+        if right != number[0]:
             raise CourseError(
-                f"says {number[0]} for {name}, but the record's {statistic} is {right} ({value:.6g}); write {right}, or, if the text "
-                f"is right, record anew: `aigc gate {name.partition(' ')[0].rstrip(':')} --write`"
+                f"says {number[0]} for {name}, but the record's {statistic} is {right} ({value:.6g}); write {right} (`aigc build "
+                f"--figures` does), or, if the text is right, record anew: `aigc gate {name.partition(' ')[0].rstrip(':')} --write`"
             )
+
+
+def _right(number: re.Match[str], value: float) -> str:
+    """A quoted number as it must be: itself if the record says so, else what the record says, with as many digits, signs as written."""
+    written, scale = Decimal(number[1].replace(",", "").replace("−", "-")), 0.01 if number[2] else 1.0
+    step = 10.0 ** int(written.as_tuple().exponent)
+    if abs(float(written) - value / scale) <= step * (0.5 + 1e-6):
+        return number[0]
+    if not math.isfinite(value):
+        return str(value)
+    mantissa, exponent, _ = number[1].lower().partition("e")
+    digits = len(mantissa.partition(".")[2])
+    right = f"{value / scale:{',' if ',' in number[1] else ''}.{digits}{'e' if exponent else 'f'}}"
+    return (right.replace("-", "−") if "−" in number[1] else right) + (number[2] or "")
+
+
+def renewed(text: str, root: Path) -> tuple[str, list[str]]:
+    """A text of which each quoted figure is what the records say, and a line for each that was not.
+
+    A quotation that names nothing, or not a value for each number, stays for the linter to refuse.
+    """
+    lines: list[str] = []
+
+    def set_anew(link: re.Match[str]) -> str:
+        numbers = list(NUMBER.finditer(link[1]))
+        try:
+            name, values = look_up(link[3], link[0], root)
+        except CourseError:
+            return link[0]
+        if len(numbers) != len(values):
+            return link[0]
+        quoted = link[1]
+        for number, (statistic, value) in reversed(list(zip(numbers, values, strict=True))):
+            right = _right(number, value)
+            if right != number[0]:
+                lines.append(f"{name} ({statistic}): {number[0]} is {right} now")
+                quoted = quoted[: number.start()] + right + quoted[number.end() :]
+        return f"[{quoted}]{link[2]}"
+
+    return LINK.sub(set_anew, text), lines
 
 
 def look_up(title: str, shown: str, root: Path) -> tuple[str, list[tuple[str, float]]]:

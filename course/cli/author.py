@@ -9,6 +9,7 @@ import typer
 
 from course import paths
 from course.cli.common import FAILED, console, errors, progress_bars
+from course.errors import CourseError
 from course.units.catalogue import find_units
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
 
 def build(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a build would change something.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="First set the figures that prose quotes to what the records say, and list each.")
+    ] = False,
 ) -> None:
     """Generate notebooks, executed solutions and the README's index from the authored files."""
     from course.authoring import build as builder
     from course.authoring.lint import old_claims
 
+    if check and figures:
+        raise CourseError("--check changes nothing, and --figures does: use one of them")
     root = paths.root()
+    if figures:
+        _renew_figures(root)
     if check:
         problems = builder.check(root)
         for claim in old_claims(find_units(root)):  # to look at again: the passing of time makes no build fail
@@ -38,6 +46,21 @@ def build(
         console.print(f"wrote {path.relative_to(root)}", markup=False, highlight=False)
     if not changed:
         console.print("nothing to do: everything generated is up to date")
+
+
+def _renew_figures(root: Path) -> None:
+    """Where the records have changed, what prose quotes of them: the sentence around a number is for its author to read again."""
+    from course.authoring.figures import renewed
+    from course.authoring.prose import texts
+
+    written = [path for unit in find_units(root) for path, _ in texts(unit)]
+    for path in [root / "README.md", root / "README.zh.md", *written]:
+        text = path.read_text(encoding="utf-8")
+        new, lines = renewed(text, root)
+        for line in lines:
+            console.print(f"{path.relative_to(root)}: {line}", markup=False, highlight=False, soft_wrap=True)
+        if new != text:
+            paths.write_atomic(path, new)
 
 
 def site(out: Annotated[Path, typer.Option(help="The folder to write: new, empty, or an earlier site.")]) -> None:

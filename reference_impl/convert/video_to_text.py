@@ -196,7 +196,7 @@ class Config:
     layers: int = 1
     queries: int = 4
     decay: float = 0.0
-    steps: int = 1100
+    steps: int = 2000
     batch_size: int = 32
     learning_rate: float = 4e-3
     weight_decay: float = 0.5

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from course.authoring.figures import links, wrong_figures
+from course.authoring.figures import links, renewed, wrong_figures
 from course.authoring.lint import complaints, lint_course
 from course.errors import CourseError
 from course.units.catalogue import find_unit, find_units
@@ -60,7 +60,7 @@ def test_what_the_record_says_is_accepted(recorded, text, title):
 
 
 @pytest.mark.parametrize(("text", "title", "expected"), [
-    ("87.8", "toy/sums nll", "sums.md: says 87.8 for toy/sums nll, but the record's mean is 87.7 (87.7012); write 87.7, or, if the text "
+    ("87.8", "toy/sums nll", "sums.md: says 87.8 for toy/sums nll, but the record's mean is 87.7 (87.7012); write 87.7 (`aigc build --figures` does), or, if the text "
      "is right, record anew: `aigc gate toy/sums --write`"),
     ("87.71", "toy/sums nll", "write 87.70"),
     ("87.7", "toy/sums nll max", "the record's max is 88.0"),
@@ -69,7 +69,7 @@ def test_what_the_record_says_is_accepted(recorded, text, title):
     ("97 %", "toy/sums accuracy", "the record's mean is 98 %"),
     ("0.98 %", "toy/sums accuracy", "the record's mean is 97.97 %"),
     ("0.5", "toy/sums gain", "the record's mean is -0.5"),
-    ("1,025", "toy/sums items", "the record's mean is 1024"),
+    ("1,025", "toy/sums items", "the record's mean is 1,024"),
     ("120", "toy/sums: no KL term (β = 0) / nll", "the record's mean is 122"),
     ("87.7", "", 'names no figure; give the link a title such as "image/vae neg_elbo"'),
     ("87.7", "toy/sum nll", "names no unit; did you mean 'toy/sums'?"),
@@ -125,3 +125,44 @@ def test_readmes_are_read(recorded, name):
     path.write_text(path.read_text(encoding="utf-8") + '\n[87.8](benchmarks/gates.md "toy/sums nll")\n', encoding="utf-8")
     with pytest.raises(CourseError, match=rf"^{name}: says 87\.8 for toy/sums nll"):
         lint_course(recorded, find_units(recorded))
+
+
+@pytest.mark.parametrize(("text", "title", "right"), [
+    ("91.2", "toy/sums nll", "87.7"),
+    ("91.20 nats", "toy/sums nll", "87.70 nats"),
+    ("88.0, 88.1 and 89.3", "toy/sums nll seeds", "88.0, 87.8 and 87.3"),
+    ("约86.0–89.0", "toy/sums nll min, max", "约87.3–88.0"),
+    ("91 %", "toy/sums accuracy", "98 %"),
+    ("91.0%", "toy/sums accuracy", "98.0%"),
+    ("3.5e-12", "toy/sums deviation", "2.4e-16"),
+    ("2,048 items", "toy/sums items", "1,024 items"),
+    ("−0.7", "toy/sums gain", "−0.5"),
+    ("-0.75", "toy/sums gain", "-0.50"),
+    ("87.7", "toy/sums nll", "87.7"),
+    ("1 and 2", "toy/sums nll", "1 and 2"),
+    ("12", "toy/sums nothing", "12"),
+])  # fmt: skip
+def test_figures_are_set_to_what_the_record_says(recorded, text, title, right):
+    def link(quoted):
+        return f'So 12 of [{quoted}](../../benchmarks/gates.md "{title}"), [12](other.md "12") it is.'
+
+    new, lines = renewed(link(text), recorded)
+    assert new == link(right)
+    assert bool(lines) == (text != right)
+    if right != text:
+        assert said(recorded, right, title) == [], "what was written is what the linter wants"
+        assert renewed(new, recorded) == (new, [])
+
+
+def test_the_builder_sets_them_on_request(recorded, aigc, monkeypatch):
+    path = recorded / "questions/toy/sums.md"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("## Pitfalls", 'It is [91.2](../../benchmarks/gates.md "toy/sums nll").\n\n## Pitfalls', 1), encoding="utf-8"
+    )
+    status, _, err = aigc("build", "--check", "--figures")
+    assert status != 0 and "use one of them" in err
+    monkeypatch.setattr("course.authoring.build.build", lambda root, report: [])
+    _, out, _ = aigc("build", "--figures")
+    assert "toy/sums nll (mean): 91.2 is 87.7 now" in " ".join(out.split())
+    assert '[87.7](../../benchmarks/gates.md "toy/sums nll")' in path.read_text(encoding="utf-8")
