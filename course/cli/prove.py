@@ -234,10 +234,11 @@ def prove(
     root = paths.root()
     chosen = choose_exercises(units, "nothing to prove")
     if show:
-        found = [one for one in standings(chosen, kinds) if not one.stands]
+        owed = standings(chosen, kinds)
+        found = [one for one in owed if not one.stands]
         for one in found:
             console.print(f"{one.unit.id}: {one}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"{len(chosen) * len(kinds) - len(found)} of {len(chosen) * len(kinds)} proofs stand", highlight=False)
+        console.print(f"{len(owed) - len(found)} of {len(owed)} proofs stand", highlight=False)
         if found:
             raise typer.Exit(FAILED)
         return

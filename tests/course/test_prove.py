@@ -9,6 +9,7 @@ from course.cli import prove as commands
 from course.errors import CourseError
 from course.proving import records
 from course.proving.prove import Found, journal, pending, prove, standings, to_ask
+from course.proving.records import KINDS
 from course.units.catalogue import find_units
 
 FACES = 5
@@ -186,3 +187,12 @@ def test_an_audit_of_a_part_is_not_kept(unit, aigc):
         status, _, err = aigc("audit", "sums", "--write", *option)
         assert status == 2 and "--write keeps a whole audit" in err
     assert json.dumps(records.read_record(unit)) == "{}"
+
+
+def test_what_knows_no_torch_owes_no_devices(unit):
+    assert {one.kind for one in standings([unit])} == set(KINDS)
+    source = unit.module.read_text(encoding="utf-8")
+    unit.module.write_text(
+        source.replace("import torch\n", "import numpy as np\n").replace("from torch", "from numpy"), encoding="utf-8"
+    )
+    assert {one.kind for one in standings([unit])} == set(KINDS) - {"devices"}
