@@ -81,7 +81,7 @@ def test_broken_answer_is_one_cause_and_what_to_do(aigc, built, unit, source, ex
         (("check", "toy/smus"), "aigc: there is no unit 'toy/smus'; did you mean toy/sums?"),
         (("check", "sums", "--stub", "nope"), "toy/sums has no stub 'nope'; it has: total, Box.grow"),
         (("check", "sums", "--notebook", "gone.ipynb"), "there is no file gone.ipynb"),
-        (("gate", "sums"), "sums.py: defines no train, so it has no gate"),
+        (("gate", "sums"), "sums.py: defines no Config, so it has no gate"),
         (("gate", "sums", "--seeds", "0"), "Invalid value for '--seeds'"),
         (("nonsense",), "No such command 'nonsense'"),
     ],
