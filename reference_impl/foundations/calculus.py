@@ -38,7 +38,7 @@ it? What does a multiplier tell you? Why must a flow's layers have a cheap deter
 
 **Sources.** Nocedal and Wright, *Numerical Optimization* (2nd edition, 2006), section 8.1 and algorithm 3.1; Griewank and
 Walther, *Evaluating Derivatives* (2nd edition, 2008), chapter 3; Pearlmutter, *Fast Exact Multiplication by the Hessian* (1994);
-Dauphin et al., *Identifying and attacking the saddle point problem* (2014), section 4; Duchi et al., *Efficient Projections onto
+Dauphin et al., *Identifying and attacking the saddle point problem* (2014); Duchi et al., *Efficient Projections onto
 the l1-Ball* (2008), figure 1; Rezende and Mohamed, *Variational Inference with Normalizing Flows* (2015), eq. 5 to 7.
 
 **In this course.** [Question](../../questions/foundations/calculus.md) ·
@@ -204,7 +204,7 @@ def central_difference(
     step = float(np.cbrt(np.finfo(x.dtype).eps)) if step is None else step
     if not 0 < step < math.inf:
         raise ValueError(f"expected a positive step, got {step}")
-    result = np.zeros_like(x)
+    result = np.empty_like(x)
     for i in range(len(x)):
         h = step * max(1.0, abs(float(x[i])))
         ahead, behind = x.copy(), x.copy()
@@ -224,19 +224,20 @@ def gradient_check(f: Smooth, x: Float[np.ndarray, " n"], directions: Float[np.n
     lengths = np.linalg.norm(directions, axis=1)  # (k,)
     if not (lengths > 0).all() or len(directions) == 0:
         raise ValueError(f"expected directions of positive length, got lengths {lengths}")
-    gradient, errors = f.gradient(x), []
+    gradient, worst = f.gradient(x), 0.0
     h = float(np.cbrt(np.finfo(x.dtype).eps)) * max(1.0, float(np.linalg.norm(x)))
     for d in directions / lengths[:, None]:
         slope = (f(x + h * d) - f(x - h * d)) / (2 * h)
         error = abs(slope - float(gradient @ d))
-        errors.append(error / max(float(np.linalg.norm(gradient)), abs(slope)) if error else 0.0)
-    return float(np.max(errors))  # unlike Python's own maximum, it lets no NaN slip through
+        share = error / max(float(np.linalg.norm(gradient)), abs(slope)) if error else 0.0
+        worst = float(np.maximum(worst, share))  # unlike Python's own, it lets no NaN slip through
+    return worst
 
 
 def jacobian(f: Network | Counted, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, "m n"]:
     """The Jacobian of `f` at x, from products in the mode that needs fewer: n of `jvp` or m of `vjp` (of two equals, `jvp`).
 
-    f(x) is asked for once, for its size. Griewank and Walther (2008), chapter 3.
+    f(x) is asked for once, for its size; n and m are 1 or more. Griewank and Walther (2008), chapter 3.
     """
     n, m = len(x), len(f(x))
     if n <= m:
@@ -247,8 +248,8 @@ def jacobian(f: Network | Counted, x: Float[np.ndarray, " n"]) -> Float[np.ndarr
 def hessian_vector_product(f: Smooth, x: Float[np.ndarray, " n"], v: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """H v from two gradients, a central difference along v with a step of length cbrt(eps) max(1, |x|), however long v is.
 
-    Zero where v is, and then no gradient is asked for. Pearlmutter (1994), eq. 1, which takes one side only. Raises ValueError if
-    the shapes differ.
+    Zero where v is, and then no gradient is asked for. Pearlmutter (1994), where one side only is taken. Raises ValueError if the
+    shapes differ.
     """
     if x.shape != v.shape:
         raise ValueError(f"expected a vector of the shape of x, {x.shape}, got {v.shape}")
@@ -267,7 +268,7 @@ def newton_step(
 ) -> Float[np.ndarray, " n"]:
     """The step -|H|^-1 g: each eigenvalue counts by its magnitude, but as no less than `floor` times the largest. Always downhill.
 
-    Where H is positive definite and well conditioned, this is Newton's step. Dauphin et al. (2014), algorithm 1. Raises ValueError
+    Where H is positive definite and well conditioned, this is Newton's step. Dauphin et al. (2014). Raises ValueError
     unless H fits the gradient, is finite, is not zero, and differs from its transpose by less than 1e-5 of its norm.
     """
     n = len(gradient)
@@ -314,12 +315,11 @@ def project_to_simplex(
     the right theta is the largest. Held et al. (1974); Duchi et al. (2008), figure 1. Raises ValueError unless total is positive
     and finite, x finite and n at least 1.
     """
-    n = x.shape[-1]
-    if not (0 < total < math.inf and n and np.isfinite(x).all()):
+    if not (0 < total < math.inf and np.isfinite(x).all()):
         raise ValueError(f"expected a positive total and rows of finite numbers, got {total} and {x}")
-    top = x.max(axis=-1, keepdims=True)
-    ranked = np.sort(x - top, axis=-1)[..., ::-1]  # relative to the largest: digits that all share would be lost in the sums
-    counts = np.arange(1, n + 1, dtype=x.dtype)
+    top = x.max(axis=-1, keepdims=True)  # of no numbers NumPy raises ValueError itself
+    ranked = np.sort(x - top)[..., ::-1]  # relative to the largest: digits that all share would be lost in the sums
+    counts = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
     theta = ((ranked.cumsum(axis=-1) - total) / counts).max(axis=-1, keepdims=True)
     return np.maximum(x - top - theta, 0), (theta + top).squeeze(axis=-1)
 
@@ -647,7 +647,7 @@ ABLATIONS = {
     "one step for all": Ablation(Config(difference="fixed"), "digits", higher_by=1.5),
     "signed curvature": Ablation(Config(curvature="signed"), "solved", higher_by=0.2),
     "no line search": Ablation(Config(line_search=False), "solved", higher_by=0.2),
-    "clipped, not projected": Ablation(Config(projection="clipped"), "gap", lower_by=0.05),
+    "clipped, not projected": Ablation(Config(projection="clipped"), "gap", lower_by=0.01),
     "no Jacobian term": Ablation(Config(volume=False), "mass_error", lower_by=5),
 }
 
@@ -689,11 +689,17 @@ def demo(config: Config = Config()) -> Figure:
         )
     left.set(title="A gradient by differences", xlabel="step", ylabel="relative error")
     start = 4 * rng.normal(size=5)
-    ways: dict[str, dict[str, Any]] = {"Newton": {}, "no line search": {"line_search": False}, "gradient": {"curvature": "none"}}
+    ways: dict[str, dict[str, Any]] = {
+        "Newton": {},
+        "no line search: lost at once": {"line_search": False},
+        "gradient": {"curvature": "none"},
+    }
     for name, options in ways.items():
         with np.errstate(over="ignore", invalid="ignore"):
             path = minimise(convex, start, 30, **options)
-        middle.semilogy([np.linalg.norm(convex.gradient(y)) for y in path if np.isfinite(y).all()], ".-", label=name)
+        middle.semilogy(
+            [np.linalg.norm(convex.gradient(y)) for y in path if np.isfinite(y).all()], "o-", markersize=4, label=name
+        )
     middle.set(title="Down log-sum-exp, from far", xlabel="step", ylabel="norm of the gradient", ylim=(1e-12, 1e2))
     points, grid = draw(rng, 300), np.linspace(-4, 5, 400)[:, None]
     right.hist(points[:, 0], bins=40, density=True, color="lightgrey", label="300 points")
