@@ -250,23 +250,57 @@ def test_nan_is_no_small_error(impl, draw):
 
 
 @pytest.mark.stub("gradient_check")
+def test_a_value_of_nan_is_no_small_error(impl, draw):
+    """Where one direction leads to a value of NaN, the result is NaN, whichever direction it is."""
+    n, k = draw.size(2), draw.size(2)
+    slopes, x = np.zeros((1, n)), np.zeros(n)
+    slopes[0, 0], x[0] = np.finfo(np.float64).max / 2, 2 * (1 - 1e-6)  # a little further on the value overflows
+    directions = np.tile(np.eye(n)[1], (k, 1))
+    directions[draw.choice((0, k - 1))] = np.eye(n)[0]
+    found = impl.gradient_check(impl.LogSumExp(slopes, np.zeros(1)), x, directions)
+    hint = "whether Python's max keeps a NaN depends on where it stands; np.max keeps it, np.nanmax never does"
+    assert_true(math.isnan(found), "a value of NaN passes", hint=hint)
+
+
+@pytest.mark.stub("gradient_check")
+def test_neither_the_function_nor_a_direction_is_too_small(impl, draw):
+    """The error is a share, however small the function, and directions are made to length 1, however long or short they are."""
+    n, k, factor = draw.size(), draw.size(), draw.number(0.3, 0.9)
+    slopes = positive(draw, n)
+    units = positive(draw, k, n)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    directions = units * 10.0 ** draw.integers(101, (k, 1), low=-100).numpy()
+    directions[draw.integer(0, k - 1)] *= 1e-30
+    found = impl.gradient_check(
+        impl.Mistaken(impl.LogSumExp(1e-30 * slopes[None], np.zeros(1)), np.full(n, factor)), gaussian(draw, n), directions
+    )
+    right = units @ slopes
+    errors = (1 - factor) * right / np.maximum(factor * np.linalg.norm(slopes), right)
+    hint = "a share has no smallest size: nothing is added to what is divided by, and no miss is small enough to be none"
+    assert_close(found, float(errors.max()), tolerance=1e-6, hint=hint)
+
+
+@pytest.mark.stub("gradient_check")
 @pytest.mark.parametrize("far", [False, True])
-def test_the_step_along_a_direction(impl, draw, far):
-    """The step is ∛eps · max(1, ‖x‖), for a direction of length 1."""
-    n, rate = draw.size(), 1000 * draw.number(0.5, 1)
-    x = draw.uniform(n, low=2, high=4).numpy() if far else draw.uniform(n, low=0.1, high=0.2).numpy()
-    at = x[0] - 0.3 / rate
-    h = BEST["float64"] * max(1.0, float(np.linalg.norm(x)))
-    slope = (hinge_value(rate, at, x[0] + h) - hinge_value(rate, at, x[0] - h)) / (2 * h)
-    right = rate * math.tanh(rate * (x[0] - at))
-    found = impl.gradient_check(hinge(impl, n, rate, at), x, draw.number(0.1, 5) * np.eye(n)[:1])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_step_along_a_direction(impl, draw, far, precision):
+    """The step is ∛eps · max(1, ‖x‖), for a direction of length 1, with the eps of the input's dtype."""
+    n, rate = draw.size(), {"float64": 1000.0, "float32": 50.0}[precision] * draw.number(0.5, 1)
+    x = (draw.uniform(n, low=2, high=4) if far else draw.uniform(n, low=0.1, high=0.2)).numpy().astype(precision)
+    here = float(x[0])
+    at = here - 0.3 / rate
+    h = BEST[precision] * max(1.0, float(np.linalg.norm(x)))
+    slope = (hinge_value(rate, at, here + h) - hinge_value(rate, at, here - h)) / (2 * h)
+    right = rate * math.tanh(rate * (here - at))
+    direction = (draw.number(0.1, 5) * np.eye(n)[:1]).astype(precision)
+    found = impl.gradient_check(hinge(impl, n, rate, at), x, direction)
     expected = abs(slope - right) / max(abs(slope), abs(right))
     assert_close(
         found / expected,
         1.0,
         tolerance=2e-2,
         what="the error over what it must be",
-        hint="h = ∛eps · max(1, ‖x‖), whatever d's length",
+        hint="h = ∛eps · max(1, ‖x‖), whatever d's length; eps of x's dtype",
     )
 
 
@@ -371,7 +405,7 @@ def test_products_agree_with_autograd(impl, draw, kind):
     x, v = gaussian(draw, n), gaussian(draw, n)
     h = hessian_of(truth, x)
     scale = (np.linalg.norm(h) + np.linalg.norm(gradient_of(truth, x)) + 1) * np.linalg.norm(v)
-    for length in (1.0, 1e-9, 1e9):
+    for length in (1.0, 1e-9, 1e9, 1e-100):
         hint = "central: (g(x + h v) − g(x − h v)) / 2h; and h v must be ∛eps · max(1, ‖x‖) long, whatever v is"
         assert_near(impl.hessian_vector_product(f, x, length * v) / length, h @ v, scale, tolerance=1e-8, hint=hint)
 
@@ -384,10 +418,11 @@ def test_the_step_of_a_product(impl, draw, far, precision):
     n, rate = draw.size(2), {"float64": 1000.0, "float32": 50.0}[precision] * draw.number(0.5, 1)
     x = draw.uniform(n, low=2, high=4).numpy() if far else draw.uniform(n, low=0.1, high=0.2).numpy()
     v = np.eye(n)[0] * draw.choice((-1.0, 1.0)) * draw.number(0.1, 9)
+    v[draw.integer(1, n - 1)] = v[0] * draw.number(0.6, 1)  # the function changes along v_0 alone
     x[0] = 0.25
     x, v = x.astype(precision), v.astype(precision)
     at = 0.25 - 0.3 / rate
-    h = BEST[precision] * max(1.0, float(np.linalg.norm(x)))
+    h = BEST[precision] * max(1.0, float(np.linalg.norm(x))) * abs(float(v[0])) / float(np.linalg.norm(v))
     expected = np.zeros(n)
     expected[0] = rate * (math.tanh(rate * (0.25 + h - at)) - math.tanh(rate * (0.25 - h - at))) / (2 * h) * v[0]
     found = impl.hessian_vector_product(hinge(impl, n, rate, at), x, v)
@@ -414,6 +449,17 @@ def test_a_vector_of_zeros(impl, draw):
     assert_equal(f.counts(), counts(), what="what was asked for", hint="nothing has to be asked for H 0")
     impl.hessian_vector_product(f, x, 1e-100 * np.eye(n)[0])
     assert_equal(f.counts(), counts(gradients=2), what="what was asked for", hint="two gradients, and no value")
+    single = impl.hessian_vector_product(f, x.astype(np.float32), np.zeros(n, np.float32))
+    assert_equal(single, np.zeros(n, np.float32), what="H 0 in float32", hint="zeros are float64 unless they are told otherwise")
+
+
+@pytest.mark.stub("hessian_vector_product")
+def test_numbers_that_cancel_are_no_zeros(impl, draw):
+    """A vector whose sum is 0 is not 0."""
+    n = draw.size(2)
+    x, v = gaussian(draw, n), np.eye(n)[0] - np.eye(n)[-1]
+    found = impl.hessian_vector_product(impl.DoubleWell(gaussian(draw, n)), x, v)
+    assert_near(found, (3 * x**2 - 1) * v, 1 + 3 * x @ x, tolerance=1e-7, hint="v is 0 where its length is, not where its sum is")
 
 
 @pytest.mark.stub("hessian_vector_product")
@@ -424,6 +470,11 @@ def test_vectors_of_other_shapes_are_refused(impl, draw):
     for other in (1, n - 1, n + 1) if n > 2 else (1, n + 1):
         with raises(ValueError, hint="compare the shapes: a v of one number would be spread over all of x"):
             impl.hessian_vector_product(f, gaussian(draw, n), gaussian(draw, other))
+        with raises(ValueError, hint="zeros of another shape are refused too: compare the shapes first"):
+            impl.hessian_vector_product(f, gaussian(draw, n), np.zeros(other))
+    for shape in ((n, 1), (1, n)):
+        with raises(ValueError, hint="as many numbers are not the same shape"):
+            impl.hessian_vector_product(f, gaussian(draw, n), gaussian(draw, *shape))
 
 
 # --- Newton's step -----------------------------------------------------------------------------------------------------
@@ -464,20 +515,23 @@ def test_negative_curvature_counts_by_its_magnitude(impl, draw):
 
 
 @pytest.mark.stub("newton_step")
+@pytest.mark.parametrize("convex", [False, True])
 @pytest.mark.parametrize("floor", [None, 1e-3, 0.3])
-def test_small_curvature_is_raised_to_the_floor(impl, draw, floor):
+def test_small_curvature_is_raised_to_the_floor(impl, draw, floor, convex):
     """Curvature below `floor` times the largest magnitude counts as that much, whatever its sign; by default 1e-8."""
     n, share = draw.integer(3, 6), 1e-8 if floor is None else floor
     q = orthonormal(draw, n)
     sizes = np.linspace(1, 0.5, n)
     sizes[0], sizes[1], sizes[-1] = -1, share * draw.number(1.2, 2), share * draw.choice((-0.5, 0.0, 0.5))
+    if convex:
+        sizes[0], sizes[-1] = 1, share * 0.5
     unit = draw.number(0.5, 4)
     h = q * (unit * sizes) @ q.T
     h = (h + h.T) / 2
     coefficients = np.maximum(np.abs(sizes), share) * positive(draw, n)  # so that all parts of the step are of one size
     expected = -q @ (coefficients / (unit * np.maximum(np.abs(sizes), share)))
     found = impl.newton_step(q @ coefficients, h, *(() if floor is None else (floor,)))
-    hint = "np.maximum(|λ|, floor · max |λ|): relative to the largest magnitude, and for negative curvature too"
+    hint = "np.maximum(|λ|, floor · max |λ|): relative to the largest magnitude, and for curvature of either sign"
     assert_close(found, expected, tolerance=1e-6, hint=hint)
 
 
@@ -497,14 +551,29 @@ def test_a_hessian_that_is_none_is_refused(impl, draw):
             else:
                 found = impl.newton_step(g, other) * scale
                 assert_close(found, -np.linalg.solve(h, g), tolerance=1e-5, hint="rounding is no asymmetry")
-    for bad in (np.nan, np.inf):
+    for bad in (np.nan, np.inf, -np.inf):
         with raises(ValueError, hint="NaN compares as false with everything: ask for what must hold"):
             impl.newton_step(g, np.where(np.eye(n) > 0, bad, h))
-    for shape in ((n, n), (n + 1, n + 1), (n, n + 1), (1, n), (n, 1), (1, 1)):
+    for shape in ((n, n), (n + 1, n + 1), (n, n + 1), (1, n), (n, 1), (1, 1), (1, n * n)):
         with raises(
             ValueError, hint="zeros have no curvature, and a Hessian has a row and a column for each number of the gradient"
         ):
             impl.newton_step(g, np.zeros(shape) if shape == (n, n) else np.ones(shape))
+
+
+@pytest.mark.stub("newton_step")
+@pytest.mark.parametrize("spread", [False, True])
+def test_how_far_a_hessian_may_be_from_its_transpose(impl, draw, spread):
+    """By less than 1e-5 of its norm, all entries taken together: one that is 0 may differ, and many small differences add up."""
+    n = draw.integer(4, 6)
+    values, g = positive(draw, n), gaussian(draw, n)
+    off = np.triu(np.ones((n, n)), 1) if spread else np.eye(n, k=n - 1)
+    off *= np.linalg.norm(values) / np.linalg.norm(off - off.T)
+    hint = "‖H − Hᵀ‖ < 1e-5 ‖H‖: norms of matrices, not entry by entry"
+    found = impl.newton_step(g, np.diag(values) + 3e-6 * off)
+    assert_close(found, -g / values, tolerance=1e-4, hint=hint)
+    with raises(ValueError, hint=hint):
+        impl.newton_step(g, np.diag(values) + 3e-5 * off)
 
 
 @pytest.mark.stub("newton_step")
@@ -573,6 +642,18 @@ def test_exactly_enough_is_enough(impl, draw):
 
 
 @pytest.mark.stub("backtracking")
+def test_a_little_less_is_not_enough(impl, draw):
+    """f falls by t, and by promise it should fall by a little more: no step will do, though the values are large."""
+    f, x, d = impl.LogSumExp(np.ones((1, 1)), np.array([1024.0])), np.zeros(1), -np.ones(1)
+    start, little = 2.0 ** draw.integer(-2, 2), 2.0**-29
+    for factor, expected in ((1 + little, 0.0), (1.0, start), (1 - little, start)):
+        found = impl.backtracking(impl.Mistaken(f, np.full(1, 2 * factor)), x, d, start, 0.5, 0.5, 5)
+        assert_close(
+            found, expected, tolerance=1e-12, hint="no tolerance is added: f(x + t d) <= f(x) + share · t · g·d as it stands"
+        )
+
+
+@pytest.mark.stub("backtracking")
 def test_what_a_line_search_does_by_default(impl, draw):
     """By default it starts with 1, halves, asks for a share of 1e-4, and gives up after 40 tries."""
     f, x = impl.Rosenbrock(0.0), np.array([0.0, draw.number(-1, 1)])
@@ -590,7 +671,7 @@ def test_so_many_tries_and_no_more(impl, draw):
     """The last of the tries counts; after it the step is 0."""
     k = draw.integer(0, 6)
     f, x, d = impl.Rosenbrock(0.0), np.array([0.0, 0.0]), np.array([1.5 * 2.0**k, 0.0])
-    for tries, expected in ((k + 1, 2.0**-k), (k, 0.0), (k + 5, 2.0**-k)):
+    for tries, expected in ((k + 1, 2.0**-k), (k, 0.0), (k + 5, 2.0**-k), (0, 0.0)):
         found = impl.backtracking(f, x, d, tries=tries)
         assert_close(
             found, expected, hint="`tries` steps are tried: start · shrink^0 to start · shrink^(tries − 1); 0 if none will do"
@@ -696,6 +777,9 @@ def test_corners_edges_and_ties(impl, draw):
     w, theta = impl.project_to_simplex(inside, total)
     assert_close(w, inside, what="w of a point of the simplex", hint="it is the nearest to itself")
     assert_close(theta, np.asarray(0.0), what="theta of a point of the simplex", hint="θ is 0 where the sum is right already")
+    below = positive(draw, draw.size(), n)
+    below *= draw.number(0.1, 0.9) * total / below.sum(axis=-1, keepdims=True)
+    assert_projected(impl, below, total, hint="the sum is to be `total`, not at most that: θ is negative where it is less")
     ties = np.array([1.0, 1.0, -3.0, 1.0, 0.0, 0.0])[draw.permutation(6).numpy()] * total
     assert_projected(impl, ties, total, hint=hint)
     assert_projected(impl, -np.abs(gaussian(draw, n)) - 3, total, hint="numbers that are all negative project like any others")
@@ -759,9 +843,9 @@ def invertible(draw, n):
     return orthonormal(draw, n) * positive(draw, n) @ turn
 
 
-def bend(draw, n):
+def bend(draw, n, steepest=3.0):
     rate = positive(draw, n) * np.where(draw.uniform(n).numpy() < 0.5, -1, 1)
-    return draw.uniform(n, low=-0.8, high=3.0).numpy() / rate, rate, gaussian(draw, n)
+    return draw.uniform(n, low=-0.8, high=steepest).numpy() / rate, rate, gaussian(draw, n)
 
 
 @pytest.mark.stub("flow_log_density")
@@ -813,8 +897,8 @@ def test_a_density_integrates_to_one(impl, draw):
     """In one dimension the sum over a fine grid is 1."""
     layers = [
         impl.Affine(np.array([[draw.number(0.5, 2)]]), gaussian(draw, 1)),
-        impl.Bend(*bend(draw, 1)),
-        impl.Bend(*bend(draw, 1)),
+        impl.Bend(*bend(draw, 1, steepest=1.0)),  # steeper ones would press the density between two points of the grid
+        impl.Bend(*bend(draw, 1, steepest=1.0)),
     ]
     grid = np.linspace(-60, 60, 2401)[:, None]
     mass = float(np.exp(impl.flow_log_density(layers, grid)).sum() * 0.05)
@@ -1121,6 +1205,19 @@ FAKES = {
         "the best over directions": check_by(worst=np.min),
         "the first direction only": check_by(worst=lambda errors: errors[0]),
         "NaN lost in a maximum": check_by(worst=lambda errors: max([0.0, *errors])),
+        "NaN lost or kept by its place": check_by(worst=max),
+        "NaN left out": check_by(worst=lambda errors: np.nan_to_num(np.nanmax(errors))),
+        "a little added to what divides": check_by(
+            lambda slope, g, d: abs(slope - g @ d) / (max(np.linalg.norm(g), abs(slope)) + 1e-12)
+        ),
+        "a small miss counts as none": check_by(
+            lambda slope, g, d: abs(slope - g @ d) / max(np.linalg.norm(g), abs(slope)) if abs(slope - g @ d) > 1e-9 else 0.0
+        ),
+        "short directions refused": check_by(check=lambda d: len(d) > 0 and np.linalg.norm(d, axis=1).min() > 1e-6),
+        "the step of float64, and its points": check_by(
+            step=lambda x: BEST["float64"] * max(1.0, np.linalg.norm(x)),
+            slope=lambda f, x, d, h: (f(x.astype(np.float64) + h * d) - f(x.astype(np.float64) - h * d)) / (2 * h),
+        ),
         "an absolute error": check_by(lambda slope, g, d: abs(slope - g @ d)),
         "relative to the claimed gradient": check_by(
             lambda slope, g, d: abs(slope - g @ d) / np.linalg.norm(g) if g.any() else 0.0
@@ -1196,6 +1293,16 @@ FAKES = {
         "gradients asked for zeros": lambda f, x, v: (f.gradient(x), product_by()(f, x, v))[1],
         "short vectors taken for zero": Edit("if length == 0:", "if length < 1e-12:"),
         "one number spread over all": product_by(check=lambda x, v: True),
+        "as many numbers, in another shape": product_by(check=lambda x, v: x.size == v.size),
+        "zeros of any shape": lambda f, x, v: product_by()(f, x, v) if v.any() else np.zeros_like(x),
+        "zeros in float64": Edit("np.zeros_like(x)", "np.zeros(len(x))"),
+        "numbers that cancel taken for zero": Edit("length == 0", "v.sum() == 0"),
+        "v's largest entry for its length": product_by(
+            step=lambda x, v: eps(x) ** (1 / 3) * max(1.0, np.linalg.norm(x)) / np.abs(v).max()
+        ),
+        "a little added to the length": product_by(
+            step=lambda x, v: eps(x) ** (1 / 3) * max(1.0, np.linalg.norm(x)) / (np.linalg.norm(v) + 1e-12)
+        ),
         "v added in place": Edit("f.gradient(x + h * v) -", "f.gradient(np.add(x, h * v, out=x)) -"),
         "float64 for all": doubled(product_by()),
     },
@@ -1224,6 +1331,19 @@ FAKES = {
         "what is not symmetric made so": Edit(
             "not np.linalg.norm(hessian - hessian.T) < 1e-5 * np.linalg.norm(hessian)", "not hessian.any()"
         ),
+        "ten times the threshold": Edit("1e-5 *", "1e-4 *"),
+        "symmetric entry by entry": step_by(
+            check=lambda g, h: h.shape == (len(g), len(g)) and h.any() and np.allclose(h, h.T, rtol=1e-5, atol=0)
+        ),
+        "the largest difference only": step_by(
+            check=lambda g, h: h.shape == (len(g), len(g)) and np.abs(h - h.T).max() < 1e-5 * np.linalg.norm(h)
+        ),
+        "as many numbers, in another shape": Edit("hessian.shape != (n, n)", "hessian.size != n * n"),
+        "no floor where all is convex": lambda g, h, floor=1e-8: (
+            (needed(proper(g, h)), -np.linalg.solve(h, g))[1]
+            if proper(g, h) and np.linalg.eigvalsh(h)[0] > 0
+            else step_by()(g, h, floor)
+        ),
         "a fixed threshold": Edit("1e-5 * np.linalg.norm(hessian)", "1e-5"),
         "rounding refused": Edit("< 1e-5 * np.linalg.norm(hessian)", "== 0"),
         "NaN accepted": Edit("not np.linalg.norm(hessian - hessian.T) < 1e-5", "np.linalg.norm(hessian - hessian.T) >= 1e-5"),
@@ -1238,6 +1358,11 @@ FAKES = {
         "not more is enough, and NaN is not more": search_by(
             lambda new, old, step, slope, share: not new > old + share * step * slope
         ),
+        "rounding forgiven": search_by(lambda new, old, step, slope, share: new <= old + share * step * slope + 1e-12 * abs(old)),
+        "no tries refused": lambda *args, **kwargs: (
+            needed(kwargs.get("tries", args[6] if len(args) > 6 else 1) > 0),
+            search_by()(*args, **kwargs),
+        )[1],
         "the step forgotten in what is promised": search_by(lambda new, old, step, slope, share: new <= old + share * slope),
         "the whole slope": search_by(lambda new, old, step, slope, share: new <= old + step * slope),
         "half of the slope, always": search_by(lambda new, old, step, slope, share: new <= old + 0.5 * step * slope),
@@ -1273,6 +1398,11 @@ FAKES = {
         "shifted, clipped, divided": lambda x, total=1.0: (
             total * rescaled(np.maximum(shifted(x, total)[0], 0))[0],
             shifted(x, total)[1],
+        ),
+        "what is below the simplex left there": lambda x, total=1.0: (
+            (x.copy(), np.zeros(x.shape[:-1], x.dtype))
+            if legal(x, total) and (x >= 0).all() and (x.sum(axis=-1) <= total).all()
+            else simplex_by(sorted_theta)(x, total)
         ),
         "always 1": lambda x, total=1.0: (needed(legal(x, total)), simplex_by(sorted_theta)(x, 1.0))[1],
         "another sum by default": simplex_by(sorted_theta, total=2.0),
