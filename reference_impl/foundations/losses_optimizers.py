@@ -230,13 +230,14 @@ def muon(
     rate: float,
     momentum: float = 0.95,
     decay: float = 0.0,
+    steps: int = 5,
 ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
     """The parameter and the buffer after one step along the orthogonalised Nesterov momentum, with decoupled decay.
 
     As in `torch.optim.Muon`: the step is longer by the root of n / m where a matrix is tall. Jordan et al. (2024).
     """
     buffer = momentum * buffer + gradient
-    along = newton_schulz(gradient + momentum * buffer)
+    along = newton_schulz(gradient + momentum * buffer, steps)
     n, m = parameter.shape
     return parameter * (1 - rate * decay) - rate * math.sqrt(max(1.0, n / m)) * along, buffer
 
@@ -295,3 +296,312 @@ def initial_weights(
     ways = {"fan_in": inp, "fan_out": out, "average": (out + inp) / 2}[fan]
     variance = 2 / (1 + slope**2) / (ways * math.prod(kernel))
     return (2 * uniforms - 1) * math.sqrt(3 * variance)  # uniform on ±b has the variance b²/3
+
+
+# --- what it is measured by ---
+
+Array = Float[np.ndarray, "..."]
+Problem = tuple[Callable[[Array], tuple[float, Array]], Array]  # the loss with its gradient, and where it starts
+TOLERANCE = 1e-4  # of the loss at the start: a run is over where the loss is below
+PATIENCE = 4000  # steps
+SCALES = np.array([0.25, 1.0, 4.0])  # of gradients, where decay is measured
+GAMMA = 2.0  # the value of the focal loss's paper
+
+
+def quadratic(seed: int) -> Problem:
+    """Half the squared norm of L (W - W*) R for an 8 by 8 W, from zeros: its curvatures span a factor of ten thousand.
+
+    L and R are symmetric with condition numbers of 10 and axes of their own, so no curvature belongs to one number of W.
+    """
+    rng, stretch = np.random.default_rng(seed), np.logspace(0, -1, 8)
+    left, right = ((q * stretch) @ q.T for q in (np.linalg.qr(rng.normal(size=(8, 8)))[0] for _ in range(2)))
+    best = rng.normal(size=(8, 8))
+
+    def loss(w: Array) -> tuple[float, Array]:
+        error = left @ (w - best) @ right
+        return 0.5 * float((error**2).sum()), left @ error @ right
+
+    return loss, np.zeros((8, 8))
+
+
+def rosenbrock(seed: int) -> Problem:
+    """Eight of Rosenbrock's valleys side by side, (1 - a)² + 100 (b - a²)², from points around his own start, (-1.2, 1)."""
+    start = np.array([[-1.2], [1.0]]) + 0.3 * np.random.default_rng(seed).normal(size=(2, 8))
+
+    def loss(w: Array) -> tuple[float, Array]:
+        a, gap = w[0], w[1] - w[0] ** 2
+        return float(((1 - a) ** 2 + 100 * gap**2).sum()), np.stack([-2 * (1 - a) - 400 * a * gap, 200 * gap])
+
+    return loss, start
+
+
+PROBLEMS = {"quadratic": quadratic, "rosenbrock": rosenbrock}
+
+
+def moments(w: Array) -> AdamState:
+    """Adam's state before the first step."""
+    return np.zeros_like(w), np.zeros_like(w), 0
+
+
+OPTIMIZERS: dict[str, tuple[Callable, Callable]] = {
+    "sgd": (np.zeros_like, sgd),
+    "momentum": (np.zeros_like, partial(sgd, momentum=0.9)),
+    "nesterov": (np.zeros_like, partial(sgd, momentum=0.9, nesterov=True)),
+    "adam": (moments, adam),
+    "muon": (np.zeros_like, muon),
+    "muon without Newton–Schulz": (np.zeros_like, partial(muon, steps=0)),
+}
+
+
+def run(name: str, problem: Problem, rate: float, patience: float) -> list[float]:
+    """Losses over the one at the start, after each step until one is at most `TOLERANCE`; cut short where the run explodes."""
+    begin, step = OPTIMIZERS[name]
+    loss, w = problem
+    state, (first, gradient), losses = begin(w), loss(w), [1.0]
+    while losses[-1] > TOLERANCE and len(losses) <= patience:
+        w, state = step(w, gradient, state, rate)
+        value, gradient = loss(w)
+        losses.append(value / first)
+        if not value < 1e6 * first:
+            break
+    return losses
+
+
+def steps_needed(name: str, problem: Problem, rate: float, patience: float = PATIENCE) -> float:
+    """Steps until the loss is at most `TOLERANCE` of the first; infinite if that takes more than `patience`."""
+    losses = run(name, problem, rate, patience)
+    return len(losses) - 1 if losses[-1] <= TOLERANCE else math.inf
+
+
+def best_rate(name: str, problems: Sequence[Problem], rates: Sequence[float]) -> tuple[float, float]:
+    """The rate of several with the fewest steps on all problems together, and these steps."""
+    best, fewest = rates[0], math.inf
+    for rate in sorted(rates, reverse=True):  # large ones explode early; what is slower than the best so far is cut short
+        total = 0.0
+        for problem in problems:
+            if total < fewest:
+                total += steps_needed(name, problem, rate, min(PATIENCE, fewest - total))
+        if total < fewest:
+            best, fewest = rate, total
+    return best, fewest
+
+
+def races(config: "Config", seed: int) -> dict[str, float]:
+    """Steps of every optimizer on both problems, and of the slowest of those that are more than plain SGD.
+
+    SGD's rate is the best *for the very problem* of a grid of half octaves; the others' are found on five other problems, in octaves.
+    """
+    figures: dict[str, float] = {}
+    for problem, make in PROBLEMS.items():
+        halves = [2.0 ** (k / 2) for k in range(-24, 4)]
+        figures[f"{problem}_sgd"] = best_rate("sgd", [make(seed)], halves)[1]
+        others = [make(1000 + 5 * seed + i) for i in range(5)]
+        for name in ("momentum", "nesterov", "adam", "muon"):
+            entrant = name if name != "muon" or config.orthogonal else "muon without Newton–Schulz"
+            rate, _ = best_rate(entrant, others, halves[::2])
+            figures[f"{problem}_{name}"] = steps_needed(entrant, make(seed), rate)
+        figures[f"{problem}_slowest"] = max(
+            value for key, value in figures.items() if key.startswith(problem) and "sgd" not in key
+        )
+    return figures
+
+
+def through_layers(slope: float, seed: int, *, layers: int = 30, width: int = 512, networks: int = 8) -> Float[np.ndarray, "2 L"]:
+    """Mean squares of activations after each layer of ReLU networks, and of gradients on their way back, both 1 at first.
+
+    slope: that for which `initial_weights` are made, which is wrong here unless it is 0. A mean over networks: one of them alone
+    strays by a factor of 1.5 or so.
+    """
+    rng, squares = np.random.default_rng(seed), np.zeros((2, layers))
+    for _ in range(networks):
+        x, back, passed = rng.normal(size=(width, 16)), rng.normal(size=(width, 16)), []
+        for i in range(layers):
+            w = initial_weights(rng.random((width, width)), slope=slope)
+            x = np.maximum(w @ x, 0)
+            passed.append((w, x > 0))
+            squares[0, i] += (x**2).mean() / networks
+        for i, (w, positive) in enumerate(reversed(passed)):
+            back = w.T @ (back * positive)
+            squares[1, i] += (back**2).mean() / networks
+    return squares
+
+
+def shrinking(
+    decoupled: bool, seed: int, *, decay: float = 0.02, rate: float = 3e-3, steps: int = 2000
+) -> Float[np.ndarray, "T 3"]:
+    """How far weights of 1 have shrunk on average, as -log, after each step, where gradients are noise: ± each of `SCALES`.
+
+    Each noise is used with both signs, so that in the mean of two weights only what is not noise remains.
+    """
+    rng, w = np.random.default_rng(seed), np.ones((2, 200, 3))
+    state, logs = moments(w), np.zeros((steps, 3))
+    for i in range(steps):
+        noise = rng.choice([-1.0, 1.0], size=(200, 3)) * SCALES
+        w, state = adam(w, np.stack([noise, -noise]), state, rate, decay=decay, decoupled=decoupled)
+        logs[i] = -np.log(w.mean(axis=(0, 1)))
+    return logs
+
+
+def predicted(decoupled: bool, *, decay: float = 0.02, rate: float = 3e-3, steps: int = 2000) -> Float[np.ndarray, " 3"]:
+    """The same in closed form: decay beside Adam's division shrinks alike, decay through it is divided by the gradient's size."""
+    return -steps * math.log(1 - rate * decay) * np.ones(3) if decoupled else rate * decay * steps / SCALES
+
+
+def handwriting(split: str) -> tuple[Float[np.ndarray, "N 65"], Int[np.ndarray, " N"]]:
+    """Pictures as rows of ink from 0 to 1, with a 1 at the end for the bias, and their digits."""
+    data = digits.load(split)
+    pixels = data.images.flatten(1).numpy().astype(np.float64)
+    return np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1), data.labels.numpy()
+
+
+def few_of_some(seed: int) -> tuple[Float[np.ndarray, "N 65"], Int[np.ndarray, " N"]]:
+    """Training digits of which five kinds, drawn at random, have all but four pictures taken away."""
+    x, y = handwriting("train")
+    rng = np.random.default_rng(seed)
+    rare, order = rng.permutation(10)[:5], rng.permutation(len(y))
+    kept = [order[y[order] == k][: 4 if k in rare else None] for k in range(10)]
+    return x[np.concatenate(kept)], y[np.concatenate(kept)]
+
+
+def fitted(loss: Callable, x: Float[np.ndarray, "N D"], y: Int[np.ndarray, " N"], steps: int = 300) -> Float[np.ndarray, "D 10"]:
+    """Weights of a linear classifier, by AdamW over all rows at once, warmed up, clipped, and slowed along a cosine."""
+    w = np.zeros((x.shape[1], 10))
+    state = moments(w)
+    for i in range(steps):
+        _, gradient = loss(x @ w, y)
+        (gradient,), _ = clip_by_global_norm([x.T @ gradient], 1.0)
+        w, state = adam(w, gradient, state, warmup_cosine(i, 0.05, 20, steps), decay=0.1)
+    return w
+
+
+def balanced(scores: Float[np.ndarray, "N 10"], y: Int[np.ndarray, " N"]) -> float:
+    """The mean over digits of the share that is recognised."""
+    hits = scores.argmax(axis=1) == y
+    return float(np.mean([hits[y == k].mean() for k in range(10)]))
+
+
+def rare_digits(seed: int) -> dict[str, float]:
+    """Balanced accuracy on the test digits, after training on few of some: by loss, with and without weights of classes.
+
+    adjusted: unweighted cross-entropy, from whose scores the logarithms of the training's frequencies are taken off afterwards.
+    all_digits: where none were taken away.
+    """
+    (x, y), (test, truth) = few_of_some(seed), handwriting("test")
+    counts = np.bincount(y, minlength=10)
+    weights = counts.mean() / counts
+    plain = test @ fitted(cross_entropy, x, y)
+    losses = {
+        "weighted": partial(cross_entropy, weights=weights),
+        "focal": partial(focal_loss, gamma=GAMMA),
+        "focal_weighted": partial(focal_loss, weights=weights, gamma=GAMMA),
+    }
+    found = {f"balanced_{name}": balanced(test @ fitted(loss, x, y), truth) for name, loss in losses.items()}
+    return found | {
+        "balanced_plain": balanced(plain, truth),
+        "balanced_adjusted": balanced(plain - np.log(counts), truth),
+        "balanced_all_digits": balanced(test @ fitted(cross_entropy, *handwriting("train")), truth),
+    }
+
+
+@dataclass(frozen=True)
+class Config:
+    """slope: that for which weights before a ReLU are made, 0 if rightly. decoupled: whether decay goes past Adam's division.
+
+    orthogonal: whether Muon orthogonalises, or only divides by the norm.
+    """
+
+    slope: float = 0.0
+    decoupled: bool = True
+    orthogonal: bool = True
+
+
+def evaluate(config: Config = Config(), *, seed: int = 0) -> dict[str, float]:
+    """Figures of `races` and `rare_digits`, how signals fare through thirty layers, and how decay shrinks weights.
+
+    forward, backward: mean squares after thirty layers, 1 at first; octaves: how many times the worse of them was halved or doubled.
+    decay_error, l2_error: the largest relative error of `predicted`. decay_spread: the largest shrinking over the smallest, of
+    weights whose gradients differ by a factor of 16 in size; decay_spread_l2: the same with L2 in the gradient.
+    """
+    forward, back = through_layers(config.slope, seed)[:, -1].tolist()
+    decayed, l2 = shrinking(config.decoupled, seed)[-1], shrinking(False, seed)[-1]
+    return {
+        "forward": forward,
+        "backward": back,
+        "octaves": max(abs(math.log2(forward)), abs(math.log2(back))),
+        "decay_error": float(np.abs(shrinking(True, seed)[-1] / predicted(True) - 1).max()),
+        "l2_error": float(np.abs(l2 / predicted(False) - 1).max()),
+        "decay_spread": float(decayed.max() / decayed.min()),
+        "decay_spread_l2": float(l2.max() / l2.min()),
+        **races(config, seed),
+        **rare_digits(seed),
+    }
+
+
+GATES = (
+    Gate("forward", at_least=0.5, at_most=2),
+    Gate("backward", at_least=0.5, at_most=2),
+    Gate("decay_error", at_most=0.001),
+    Gate("l2_error", at_most=0.02),
+    Gate("decay_spread", at_most=1.01, below="decay_spread_l2", baseline="decay_spread_l2"),
+    Gate("quadratic_slowest", below="quadratic_sgd", baseline="quadratic_sgd"),
+    Gate("rosenbrock_slowest", below="rosenbrock_sgd", baseline="rosenbrock_sgd"),
+)
+ABLATIONS = {
+    "no gain for the ReLU": Ablation(Config(slope=1.0), "octaves", lower_by=20),
+    "decay through the division": Ablation(Config(decoupled=False), "decay_spread", lower_by=10),
+    "no Newton–Schulz": Ablation(Config(orthogonal=False), "quadratic_muon", lower_by=20),
+}
+
+
+def known_handwriting(seed: int, device: str) -> float:
+    """The share of the test digits that training has."""
+    seen = {row.tobytes() for row in handwriting("train")[0]}
+    return float(np.mean([row.tobytes() in seen for row in handwriting("test")[0]]))
+
+
+def shuffled_digits(seed: int, device: str) -> float:
+    """Balanced accuracy after training on digits that belong to other pictures."""
+    (x, y), (test, truth) = handwriting("train"), handwriting("test")
+    return balanced(test @ fitted(cross_entropy, x, np.random.default_rng(seed).permutation(y)), truth)
+
+
+def shrinking_without_decay(seed: int, device: str) -> float:
+    """How far weights shrink, as -log, by noise alone."""
+    return float(np.abs(shrinking(True, seed, decay=0.0)[-1]).max())
+
+
+LEAKS = {
+    "test digits that training has": Leak(known_handwriting, chance=0.0, at_most=0.0),
+    "digits of other pictures": Leak(shuffled_digits, chance=0.1, at_most=0.2),
+    "noise without decay": Leak(shrinking_without_decay, chance=0.0, at_most=0.001),
+}
+
+
+def demo(config: Config = Config()) -> Figure:
+    """Races, signals through thirty layers, two kinds of decay, what Muon does to singular values, a schedule, and Huber's pull."""
+    figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
+    race, layers, decay, values, schedule, pulls = axes.flat
+    for name, rate in {"sgd": 2**0.5, "momentum": 2.0, "nesterov": 1.0, "adam": 0.5, "muon": 1 / 16}.items():
+        race.loglog(run(name, quadratic(0), rate, PATIENCE), label=name)
+    race.set(title="Curvatures from 1 to 10,000", xlabel="step", ylabel="loss over the first")
+    for label, slope in (("2 / n (He)", 0.0), ("1 / n (Glorot)", 1.0), ("1 / 3n (torch's Linear)", 5**0.5)):
+        layers.semilogy(range(1, 31), through_layers(slope, 0, width=256, networks=4)[0], label=label)
+    layers.set(title="ReLU networks by weight variance", xlabel="layer", ylabel="mean square of activations")
+    for decoupled, style in ((True, "-"), (False, "--")):
+        for scale, line, color in zip(SCALES, shrinking(decoupled, 0).T, ("tab:blue", "tab:orange", "tab:green"), strict=True):
+            decay.plot(np.exp(-line), style, color=color, label=f"{'AdamW' if decoupled else 'Adam + L2'}, g = ±{scale:g}")
+    decay.set(title="Decay beside the division, or through it", xlabel="step", ylabel="weights, 1 at first")
+    matrix = np.random.default_rng(0).normal(size=(64, 64))
+    for steps in (0, 1, 3, 5):
+        values.plot(np.linalg.svd(newton_schulz(matrix, steps), compute_uv=False), label=f"{steps} steps")
+    values.set(title="Newton–Schulz on a random matrix", xlabel="place", ylabel="singular value")
+    schedule.plot([warmup_cosine(i, 1.0, 20, 200, 0.1) for i in range(220)])
+    schedule.set(title="20 steps up, 180 down, a floor of 0.1", xlabel="step", ylabel="learning rate", ylim=(0, 1.05))
+    residuals = np.linspace(-3, 3, 121)
+    for delta in (0.5, 1.0, np.inf):
+        slopes = [huber(np.array([r]), np.zeros(1), delta)[1][0] for r in residuals]
+        pulls.plot(residuals, slopes, label=f"δ = {delta:g}")
+    pulls.set(title="Huber: no residual pulls with more than δ", xlabel="residual", ylabel="gradient")
+    for panel in (race, layers, decay, values, pulls):
+        panel.legend(fontsize=8)
+    return figure
