@@ -290,9 +290,9 @@ def initial_weights(
     of 1 is Xavier's. He et al. (2015), eq. 15; Glorot and Bengio (2010), eq. 16. Raises ValueError for another fan, and for fewer
     than two axes.
     """
-    if fan not in FANS or uniforms.ndim < 2:
-        raise ValueError(f"expected one of {FANS} and at least two axes, got {fan!r} and {uniforms.shape}")
-    out, inp, *kernel = uniforms.shape
+    if fan not in FANS:
+        raise ValueError(f"expected one of {FANS}, got {fan!r}")
+    out, inp, *kernel = uniforms.shape  # of fewer axes Python raises ValueError itself
     ways = {"fan_in": inp, "fan_out": out, "average": (out + inp) / 2}[fan]
     variance = 2 / (1 + slope**2) / (ways * math.prod(kernel))
     return (2 * uniforms - 1) * math.sqrt(3 * variance)  # uniform on ±b has the variance b²/3
@@ -349,7 +349,7 @@ OPTIMIZERS: dict[str, tuple[Callable, Callable]] = {
     "nesterov": (np.zeros_like, partial(sgd, momentum=0.9, nesterov=True)),
     "adam": (moments, adam),
     "muon": (np.zeros_like, muon),
-    "muon without Newton–Schulz": (np.zeros_like, partial(muon, steps=0)),
+    "normalised": (np.zeros_like, partial(muon, steps=0)),  # Muon without Newton–Schulz: momentum over its norm
 }
 
 
@@ -396,13 +396,11 @@ def races(config: "Config", seed: int) -> dict[str, float]:
         halves = [2.0 ** (k / 2) for k in range(-24, 4)]
         figures[f"{problem}_sgd"] = best_rate("sgd", [make(seed)], halves)[1]
         others = [make(1000 + 5 * seed + i) for i in range(5)]
-        for name in ("momentum", "nesterov", "adam", "muon"):
-            entrant = name if name != "muon" or config.orthogonal else "muon without Newton–Schulz"
+        for name in ("momentum", "nesterov", "adam", "muon", "normalised"):
+            entrant = "normalised" if name == "muon" and not config.orthogonal else name
             rate, _ = best_rate(entrant, others, halves[::2])
             figures[f"{problem}_{name}"] = steps_needed(entrant, make(seed), rate)
-        figures[f"{problem}_slowest"] = max(
-            value for key, value in figures.items() if key.startswith(problem) and "sgd" not in key
-        )
+        figures[f"{problem}_slowest"] = max(figures[f"{problem}_{name}"] for name in ("momentum", "nesterov", "adam", "muon"))
     return figures
 
 
