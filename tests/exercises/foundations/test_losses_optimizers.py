@@ -644,7 +644,7 @@ def test_newton_schulz_in_float32(impl, draw):
 
 @pytest.mark.stub("newton_schulz")
 def test_muon_made_of_it_is_torchs(impl, draw):
-    """Three steps of torch.optim.Muon, which computes in bfloat16: of well-conditioned gradients a digit and more survives."""
+    """Three steps of torch.optim.Muon, which computes in bfloat16: of well-conditioned gradients a digit survives."""
     n, m, rate = draw.size(2), draw.size(2), 0.1
     u, _, vt = np.linalg.svd(normal(draw, n, m), full_matrices=False)
     gradients = [u * (0.8 + 0.2 * uniform(draw, len(vt))) @ vt * draw.number(0.5, 2) for _ in range(3)]
@@ -655,7 +655,7 @@ def test_muon_made_of_it_is_torchs(impl, draw):
     ):
         found, buffer = impl.muon(parameter, gradient, buffer, rate, decay=0.3)
         hint = "Muon goes along what newton_schulz gives"
-        assert_close(found - parameter, expected - parameter, tolerance=0.2, what="the step", hint=hint)
+        assert_close(found - parameter, expected - parameter, tolerance=0.3, what="the step", hint=hint)
         parameter = expected
 
 
