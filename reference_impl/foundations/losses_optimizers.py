@@ -203,6 +203,25 @@ def adam(
     return parameter - rate * mean / (size + eps), (first, second, steps + 1)
 
 
+def muon(
+    parameter: Float[np.ndarray, "n m"],
+    gradient: Float[np.ndarray, "n m"],
+    buffer: Float[np.ndarray, "n m"],
+    rate: float,
+    momentum: float = 0.95,
+    decay: float = 0.0,
+    steps: int = 5,
+) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
+    """The parameter and the buffer after one step along the orthogonalised Nesterov momentum, with decoupled decay.
+
+    As in `torch.optim.Muon`: the step is longer by the root of n / m where a matrix is tall. Jordan et al. (2024).
+    """
+    buffer = momentum * buffer + gradient
+    along = newton_schulz(gradient + momentum * buffer, steps)
+    n, m = parameter.shape
+    return parameter * (1 - rate * decay) - rate * math.sqrt(max(1.0, n / m)) * along, buffer
+
+
 def newton_schulz(
     matrix: Float[np.ndarray, "n m"], steps: int = 5, coefficients: tuple[float, float, float] = COEFFICIENTS
 ) -> Float[np.ndarray, "n m"]:
@@ -221,25 +240,6 @@ def newton_schulz(
         gram = x @ x.T  # (n, n)
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x
-
-
-def muon(
-    parameter: Float[np.ndarray, "n m"],
-    gradient: Float[np.ndarray, "n m"],
-    buffer: Float[np.ndarray, "n m"],
-    rate: float,
-    momentum: float = 0.95,
-    decay: float = 0.0,
-    steps: int = 5,
-) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
-    """The parameter and the buffer after one step along the orthogonalised Nesterov momentum, with decoupled decay.
-
-    As in `torch.optim.Muon`: the step is longer by the root of n / m where a matrix is tall. Jordan et al. (2024).
-    """
-    buffer = momentum * buffer + gradient
-    along = newton_schulz(gradient + momentum * buffer, steps)
-    n, m = parameter.shape
-    return parameter * (1 - rate * decay) - rate * math.sqrt(max(1.0, n / m)) * along, buffer
 
 
 # --- around the step ---
