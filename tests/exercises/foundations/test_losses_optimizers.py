@@ -153,6 +153,20 @@ def test_a_class_that_is_masked_adds_nothing(impl, draw):
 
 
 @pytest.mark.stub("cross_entropy")
+def test_a_target_that_is_masked_costs_infinitely_much(impl, draw):
+    """Only where q is 0 does a logit of −∞ add nothing: a target that cannot be must not pass for one that is met."""
+    logits, targets, weights = classified(draw, few=2)
+    row = draw.integer(0, len(targets) - 1)
+    logits[row, targets[row]] = -INF
+    hint = "the loss of a target of probability 0 is infinite: mask where q is 0, not where log p is −∞"
+    for chosen in (None, weights):
+        value, gradient = by_torch(
+            lambda z, w=chosen: F.cross_entropy(z, torch.tensor(targets), None if w is None else torch.tensor(w)), logits
+        )
+        assert_loss(impl.cross_entropy(logits, targets, chosen), (value, gradient), hint=hint)
+
+
+@pytest.mark.stub("cross_entropy")
 def test_cross_entropy_refuses_what_is_no_target(impl, draw):
     assert_checks(impl.cross_entropy, draw)
     logits, targets, weights = classified(draw)
@@ -290,7 +304,7 @@ def test_focal_loss_in_float32(impl, draw):
 
 
 @pytest.mark.stub("huber")
-@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("axes", [0, 1, 2, 3])
 def test_huber_is_torchs(impl, draw, axes):
     """Value and gradient agree with F.huber_loss and autograd; both branches occur."""
     size = [draw.size() for _ in range(axes)]
@@ -330,6 +344,16 @@ def test_where_the_branches_meet(impl, draw):
 
 
 @pytest.mark.stub("huber")
+def test_an_infinite_delta_bounds_nothing(impl, draw):
+    """The demo draws that line. The gradient alone is asked for: ∞ · 0 in a right formula for the value may be NaN."""
+    n = draw.size()
+    prediction, target = normal(draw, n, scale=9), normal(draw, n)
+    _, slope = impl.huber(prediction, target, INF)
+    hint = "any δ above 0 is legal: without a bound the slope is the residual"
+    assert_close(slope, (prediction - target) / n, tolerance=EXACT, what="the gradient", hint=hint)
+
+
+@pytest.mark.stub("huber")
 def test_huber_refuses_what_would_be_broadcast(impl, draw):
     n, m = draw.size(2), draw.size(2)
     x = normal(draw, n, m)
@@ -337,8 +361,9 @@ def test_huber_refuses_what_would_be_broadcast(impl, draw):
     for a, b in ((x[:, :1], x[:, 0]), (x, x[:1]), (x, x[0]), (x[:1], x), (x, x[:, :, None]), (x[:, 0], x[:, :1])):
         with raises(ValueError, hint="(N, 1) against (N,) becomes (N, N), the mean of which is a number too"):
             impl.huber(a, b)
-    with raises(ValueError, hint="the mean of no numbers"):
-        impl.huber(x[:0], x[:0])
+    for empty in (x[:0], x[:, :0]):
+        with raises(ValueError, hint="the mean of no numbers"):
+            impl.huber(empty, empty)
     for wrong in (0.0, -1.0, math.nan):
         with raises(ValueError, hint=f"δ = {wrong}"):
             impl.huber(x, x, wrong)
@@ -501,20 +526,22 @@ def test_the_first_step_is_as_long_as_the_rate(impl, draw, scale):
 
 @pytest.mark.stub("adam")
 def test_a_run_is_taken_up_where_it_stopped(impl, draw):
-    """The state may come from a file, after a thousand steps."""
-    n, steps, rate = draw.size(), draw.integer(3, 1000), 0.1
+    """The state may come from a file, after any number of steps: after a thousand the second moment is still a third too small."""
+    n, rate = draw.size(), 0.1
     parameter, gradient, first, second = normal(draw, n), normal(draw, n), normal(draw, n), uniform(draw, n, low=0.1)
-    leaf = torch.tensor(parameter).requires_grad_()
-    optimizer = torch.optim.AdamW([leaf], rate, weight_decay=0.5)
-    optimizer.state[leaf] = {
-        "step": torch.tensor(float(steps)),
-        "exp_avg": torch.tensor(first),
-        "exp_avg_sq": torch.tensor(second),
-    }
-    (expected,) = followed(optimizer, [gradient], leaf)
-    found, state = impl.adam(parameter, gradient, (first, second, steps), rate, decay=0.5)
-    assert_close(found, expected, tolerance=EXACT, what="the parameter", hint="the correction depends on the steps in the state")
-    assert_equal(state[2], steps + 1, what="the number of steps", hint="one more than in the state")
+    for steps in (draw.integer(3, 1000), draw.integer(1001, 4000)):
+        leaf = torch.tensor(parameter).requires_grad_()
+        optimizer = torch.optim.AdamW([leaf], rate, weight_decay=0.5)
+        optimizer.state[leaf] = {
+            "step": torch.tensor(float(steps)),
+            "exp_avg": torch.tensor(first),
+            "exp_avg_sq": torch.tensor(second),
+        }
+        (expected,) = followed(optimizer, [gradient], leaf)
+        found, state = impl.adam(parameter, gradient, (first, second, steps), rate, decay=0.5)
+        hint = "the correction depends on the steps in the state, and does not end"
+        assert_close(found, expected, tolerance=EXACT, what="the parameter", hint=hint)
+        assert_equal(state[2], steps + 1, what="the number of steps", hint="one more than in the state")
 
 
 @pytest.mark.stub("adam")
@@ -629,8 +656,9 @@ def test_zeros_stay_zeros(impl, draw):
 def test_only_matrices_are_orthogonalised(impl, draw):
     n, m = draw.size(), draw.size()
     for wrong in (normal(draw, n), normal(draw, n, m, 2), normal(draw, n, n, n), normal(draw, 1, 1, 1, 1)):
-        with raises(ValueError, hint=f"an array with {wrong.ndim} axes is no matrix"):
-            impl.newton_schulz(wrong)
+        for steps in (5, 0):
+            with raises(ValueError, hint=f"an array with {wrong.ndim} axes is no matrix, however many the steps"):
+                impl.newton_schulz(wrong, steps)
 
 
 @pytest.mark.stub("newton_schulz")
@@ -718,6 +746,17 @@ def test_runs_without_warmup_and_without_descent(impl, draw):
 
 
 @pytest.mark.stub("warmup_cosine")
+def test_a_warmup_knows_no_floor(impl, draw):
+    """It rises from 0: the floor is where the cosine ends, and the first rates may lie below it."""
+    peak, warmup = draw.number(0.1, 3), draw.integer(2, 6)
+    floor = peak * draw.number(0.6, 0.95)
+    for step in range(warmup):
+        found = impl.warmup_cosine(step, peak, warmup, warmup + draw.integer(0, 5), floor)
+        expected = peak * (step + 1) / warmup
+        assert_close(found, expected, what="a rate of the warmup", hint="(step + 1) / warmup of the peak, whatever the floor")
+
+
+@pytest.mark.stub("warmup_cosine")
 def test_impossible_schedules_are_refused(impl, draw):
     total = draw.integer(2, 9)
     for step, warmup, length in ((-1, 1, total), (0, -1, total), (0, total + 1, total), (total, total + 1, total), (0, 0, -1)):
@@ -761,10 +800,12 @@ def test_one_factor_for_all_gradients(impl, draw, share):
 @pytest.mark.stub("clip_by_global_norm")
 def test_what_is_short_enough_is_left_alone(impl, draw):
     gradients = several(draw)
-    arrays, _ = impl.clip_by_global_norm(gradients, 1e4)
-    assert_equal(len(arrays), len(gradients), what="the number of gradients", hint="one for each that came")
-    for array, gradient in zip(arrays, gradients, strict=True):
-        assert_equal(array, gradient, hint="the factor is never above 1: clipping does not lengthen")
+    for limit in (1e4, INF):
+        arrays, _ = impl.clip_by_global_norm(gradients, limit)
+        assert_equal(len(arrays), len(gradients), what="the number of gradients", hint="one for each that came")
+        for array, gradient in zip(arrays, gradients, strict=True):
+            hint = "the factor is never above 1: clipping does not lengthen; without a limit it only measures"
+            assert_equal(array, gradient, hint=hint)
 
 
 @pytest.mark.stub("clip_by_global_norm")
@@ -1088,6 +1129,7 @@ FAKES = {
         "the gradient upwards": entropy_by(finish=lambda loss, gradient, _: (loss, -gradient)),
         "minus infinity times zero": Edit("np.where(q > 0, log_p, 0)", "log_p"),
         "minus infinity made finite": Edit("np.where(q > 0, log_p, 0)", "np.maximum(log_p, -100)"),
+        "minus infinity masked under a target too": Edit("np.where(q > 0, log_p, 0)", "np.where(np.isinf(log_p), 0, log_p)"),
         "negative targets wrap around": Edit(CHECKED, UNCHECKED),
         "a smoothing of 1 refused": Edit("0 <= smoothing <= 1", "0 <= smoothing < 1"),
         "no smoothing refused": Edit("0 <= smoothing <= 1", "0 < smoothing <= 1"),
@@ -1145,7 +1187,13 @@ FAKES = {
             lambda r, d: huber_value(r, d), huber_slope, lambda a, b, d: a.size == b.size > 0 and d > 0
         ),
         "nothing accepted": Edit("prediction.size == 0 or ", ""),
+        "only the first axis looked at": Edit("prediction.size == 0", "(prediction.ndim > 0 and len(prediction) == 0)"),
         "any delta accepted": Edit(" or not delta > 0", ""),
+        "an infinite delta refused": Edit("not delta > 0", "not 0 < delta < math.inf"),
+        "written into places, of which a number has none": Edit(
+            "pull = np.clip(residual, -delta, delta)",
+            "pull = residual.copy()\n    pull[residual > delta] = delta\n    pull[residual < -delta] = -delta",
+        ),
         "float64 for all": doubled(huber_by(huber_value, huber_slope)),
     },
     "sgd": {
@@ -1196,6 +1244,7 @@ FAKES = {
         "first moment not corrected": Edit("first / (1 - betas[0] ** (steps + 1))", "first"),
         "second moment not corrected": Edit("second / (1 - betas[1] ** (steps + 1))", "second"),
         "corrected by the step before": Edit("betas[1] ** (steps + 1)", "betas[1] ** max(steps, 1)"),
+        "corrected for a thousand steps": Edit("betas[1] ** (steps + 1)", "(betas[1] ** (steps + 1) if steps < 1000 else 0)"),
         "corrected moments kept": adam_by(
             lambda p, g, m, v, t, rate, b1, b2, eps, decay, decoupled: (
                 lambda g, p: (lambda m, v: (p - rate * m / (np.sqrt(v) + eps), (m, v, t)))(
@@ -1281,6 +1330,7 @@ FAKES = {
         ),
         "the sign of each entry": matrix_only(lambda matrix, steps, coefficients: np.sign(matrix)),
         "stacks accepted": Edit("matrix.ndim != 2", "matrix.ndim < 2"),
+        "looked at only where there is a step": Edit("matrix.ndim != 2", "matrix.ndim != 2 and steps > 0"),
         "vectors accepted": Edit("matrix.ndim != 2", "matrix.ndim > 2"),
         "float64 for all": doubled(matrix_only(by_singular_values)),
     },
@@ -1299,6 +1349,7 @@ FAKES = {
         "the floor added": Edit("floor + (peak - floor) *", "floor + peak *"),
         "the floor ignored": Edit("floor + (peak - floor) *", "peak *"),
         "the floor forgotten after total": Edit("return floor\n", "return 0.0\n"),
+        "a warmup never below the floor": Edit("peak * (step + 1) / warmup", "max(floor, peak * (step + 1) / warmup)"),
         "a warmup from the floor": Edit("peak * (step + 1) / warmup", "floor + (peak - floor) * (step + 1) / warmup"),
         "no warmup divides by zero": Edit("if step < warmup:", "if step <= warmup:"),
         "warmup without descent refused": Edit("warmup <= total", "warmup < total"),
@@ -1331,6 +1382,7 @@ FAKES = {
         "infinite numbers accepted": Edit(" or not all(np.isfinite(gradient).all() for gradient in gradients)", ""),
         "only NaN refused": Edit("np.isfinite(gradient)", "~np.isnan(gradient)"),
         "any limit accepted": Edit("not limit > 0 or ", ""),
+        "an infinite limit refused": Edit("not limit > 0", "not 0 < limit < math.inf"),
         "written over its input": Edit(
             "return [gradient * factor for gradient in gradients], norm",
             "for gradient in gradients:\n        gradient *= factor\n    return list(gradients), norm",
