@@ -17,8 +17,7 @@ Two others cut with a vocabulary alone. **WordPiece** (BERT) takes the longest p
 $$v_j = \max_{i < j} \bigl(v_i + \log p(x_{i:j})\bigr), \qquad v_0 = 0.$$
 
 Conventions, those of Hugging Face's `tokenizers`: the ids 0 to 255 are the bytes in the order of the characters that GPT-2 prints
-for them, and $256 + k$ is what merge $k$ makes. Of equally frequent pairs the smaller one, compared as ids, is merged first. One
-rule of our own: a pair whose text is a token already is passed over, so that no two ids spell the same.
+for them, and $256 + k$ is what merge $k$ makes. Of equally frequent pairs the smaller one, compared as ids, is merged first.
 
 **Asked in interviews.** Why bytes and not characters? Why must merges be applied in the order of learning? What does it cost to
 learn and to apply them, naively and well? Why do models count letters badly? What is a token of Chinese worth? What happens to
@@ -155,7 +154,7 @@ def tally_of(work: Callable[[], object]) -> int:
 
 
 def recounted_merges(words: Sequence[Sequence[int]], times: Sequence[int], count: int) -> list[Pair]:
-    """As `learn_merges`, but all pairs are counted again for every merge. (What is passed over is not looked after.)"""
+    """As `learn_merges`, but all pairs are counted again for every merge."""
     merges: list[Pair] = []
     while len(merges) < count and (counts := count_pairs(words, times)):
         merges.append(counts[0][0])
@@ -188,32 +187,25 @@ def count_learning(words: Sequence[Sequence[int]], times: Sequence[int], count: 
 def learn_merges(words: Sequence[Sequence[int]], times: Sequence[int], count: int) -> list[Pair]:
     """The pairs that become the tokens 256, 257, …, in this order: at most `count`, fewer if no pair is left.
 
-    words and times: as for `count_pairs`, which says which pair is next; words are spelled in the ids of bytes, 0 to 255. A pair
-    is passed over if the bytes that it would spell are a token already. After a merge only words that had the pair are counted
-    anew (`respell`), and the next pair comes from a heap. Raises ValueError for a negative `count`. Sennrich et al. (2016),
+    words and times: as for `count_pairs`, which says which pair is next; words are spelled in the ids of bytes, 0 to 255. After
+    a merge only words that had the pair are counted anew (`respell`), and the next pair comes from a heap. Raises ValueError for a negative `count`. Sennrich et al. (2016),
     algorithm 1.
     """
     if count < 0:
         raise ValueError(f"the number of merges must be 0 or more, got {count}")
-    words, counts = [list(word) for word in words], Counter(dict(count_pairs(words, times)))
+    heap = [(-often, pair) for pair, often in count_pairs(words, times)]  # what is sorted is a heap
+    words, counts = [list(word) for word in words], Counter({pair: -less for less, pair in heap})
     where: dict[Pair, set[int]] = defaultdict(set)
     for i, word in enumerate(words):
         for pair in pairwise(word):
             where[pair].add(i)
-    heap = [(-often, pair) for pair, often in counts.items()]
-    heapify(heap)
-    merges, spelled = list[Pair](), {byte: (byte,) for byte in range(256)}
-    known = set(spelled.values())
+    merges: list[Pair] = []
     while heap and len(merges) < count:
-        often, pair = heappop(heap)
-        text = spelled[pair[0]] + spelled[pair[1]]
-        if often == 0 or -often != counts[pair] or text in known:  # counts that have changed since are in the heap again
+        less, pair = heappop(heap)
+        if less == 0 or -less != counts[pair]:  # a count that has changed since is in the heap again
             continue
         merges.append(pair)
-        new = 255 + len(merges)
-        spelled[new] = text
-        known.add(text)
-        for changed, by in respell(words, times, where, pair, new).items():
+        for changed, by in respell(words, times, where, pair, 255 + len(merges)).items():
             counts[changed] += by
             heappush(heap, (-counts[changed], changed))
     return merges
