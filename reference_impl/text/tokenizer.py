@@ -377,9 +377,9 @@ class Tokenizer:
             raise ValueError(f"expected {path} to be a tokenizer as `save` writes it: {error!r}") from None
 
 
-def spelled_words(texts: Iterable[str], split: Callable[[str], list[str]] = split_words) -> tuple[list[list[int]], list[int]]:
+def spelled_words(texts: Iterable[str]) -> tuple[list[list[int]], list[int]]:
     """The different words of some texts in the ids of their bytes, and how often each occurs."""
-    counts, bytewise = Counter(word for text in texts for word in split(text)), Tokenizer([])
+    counts, bytewise = Counter(word for text in texts for word in split_words(text)), Tokenizer([])
     return [bytewise.spell(word) for word in counts], [*counts.values()]
 
 
@@ -474,25 +474,25 @@ def spelling_by(order: str, tokenizer: Tokenizer, often: Counter[int] | None = N
     return spelling
 
 
-def bytes_per_token(
-    spelling: Callable[[str], Sequence[int]], text: str, split: Callable[[str], list[str]] = split_words
-) -> float:
-    """How many bytes of UTF-8 a token stands for on average."""
-    counts = Counter(split(text))
-    return len(text.encode()) / sum(often * len(spelling(word)) for word, often in counts.items())
+def bytes_per_token(spelling: Callable[[str], Sequence[Any]], words: Counter[str]) -> float:
+    """How many bytes of UTF-8 a token stands for on average, in words as often as they occur."""
+    size = sum(often * len(word.encode()) for word, often in words.items())
+    return size / sum(often * len(spelling(word)) for word, often in words.items())
 
 
-def best_of_wholes(texts: Sequence[str], held_out: str, size: int) -> float:
+def best_of_wholes(seen: Counter[str], held_out: Counter[str], size: int) -> float:
     """Bytes per token of the best of three vocabularies of as many tokens: bytes, and the commonest words, characters, or half of each."""
-    words, characters = Counter(word for text in texts for word in split_words(text)), Counter("".join(texts))
-    found = []
+    characters, found = Counter[str](), []
+    for word, often in seen.items():
+        for c in word:
+            characters[c] += often
     for share in (0, (size - 256) // 2, size - 256):
-        kept = {word for word, _ in words.most_common(share)} | {c for c, _ in characters.most_common(size - 256 - share)}
+        kept = {word for word, _ in seen.most_common(share)} | {c for c, _ in characters.most_common(size - 256 - share)}
 
         def spelling(word: str, kept: set[str] = kept) -> list[str]:
             return [word] if word in kept else [part for c in word for part in ([c] if c in kept else c * len(c.encode()))]
 
-        found.append(bytes_per_token(spelling, held_out))  # type: ignore[arg-type]
+        found.append(bytes_per_token(spelling, held_out))
     return max(found)
 
 
@@ -509,8 +509,8 @@ def anything(held_out: str, chance: random.Random, count: int = 300) -> list[byt
     found = []
     for i in range(count):
         n, at = chance.randrange(60), chance.randrange(len(held_out))
-        characters = "".join(chr(chance.choice([*range(0xD800), *range(0xE000, 0x110000, 97)])) for _ in range(n))
-        found.append([held_out[at : at + n].encode(), characters.encode(), chance.randbytes(n)][i % 3])
+        codes = [code + 0x800 * (code >= 0xD800) for code in (chance.randrange(0x10F800) for _ in range(n))]
+        found.append([held_out[at : at + n].encode(), "".join(map(chr, codes)).encode(), chance.randbytes(n)][i % 3])
     return found
 
 
@@ -531,30 +531,30 @@ def evaluate(config: Config = Config(), *, seed: int = 0) -> dict[str, float]:
     en_likeliest: the same vocabulary used as WordPiece and as Unigram do. as_learned: the share of 400 held-out words that are
     spelled as learning would have left them. known_words: the share of held-out words that the texts have, which a cache may
     answer. round_trip: of `anything`, what comes back byte for byte. exponent_*: the powers with which work grows over sizes
-    that double. learn_updates: of counts, for each byte of 2,048 words and 128 merges.
+    that double. learn_updates: of counts, for each byte of 1,024 words and 128 merges.
     """
     chance, split = random.Random(seed), split_words if config.split else split_lines
     docs, pages = ([*data.load("train").texts] for data in (python_docs, chinese_prose))
     docs, pages = (chance.sample(texts, len(texts) * 3 // 4) for texts in (docs, pages))
-    texts = docs + pages * config.chinese
+    seen = Counter(word for text in docs + pages * config.chinese for word in split(text))
     english, chinese = python_docs.load("test").text, chinese_prose.load("test").text
-    words, times = spelled_words(texts, split)
-    tokenizer = Tokenizer(learn_merges(words, times, config.size - 256))
-    spelling, known = spelling_by(config.order, tokenizer), {word for text in texts for word in split(text)}
-    often = Counter[int]()
-    for word, count in Counter(word for text in texts for word in split(text)).items():
-        often.update(tokenizer.words[word] * min(count, 100))
+    held_out = {"en": Counter(split(english)), "zh": Counter(split(chinese))}
+    tokenizer = Tokenizer(learn_merges([*map(Tokenizer([]).spell, seen)], [*seen.values()], config.size - 256))
+    used = Counter[int]()
+    for word, often in seen.items():
+        used.update(dict.fromkeys(tokenizer.words[word], often))  # a token that stands twice in a word is rare enough
     figures = {}
-    for name, held_out in (("en", english), ("zh", chinese)):
-        figures[f"{name}_bytes_per_token"] = bytes_per_token(spelling, held_out, split)
-        figures[f"{name}_wholes"] = best_of_wholes(texts, held_out, config.size)
-    for order in ("longest", "likeliest"):
-        figures[f"en_{order}"] = bytes_per_token(spelling_by(order, tokenizer, often), english)
-    some = chance.sample(sorted({*split(english), *split(chinese)}), 400)
+    for name, words in held_out.items():
+        figures[f"{name}_bytes_per_token"] = bytes_per_token(spelling_by(config.order, tokenizer), words)
+        figures[f"{name}_wholes"] = best_of_wholes(seen, words, config.size)
+    for order in ("longest", "likeliest") * config.split:
+        figures[f"en_{order}"] = bytes_per_token(spelling_by(order, tokenizer, used), held_out["en"])
+    some, spelling = chance.sample(sorted(held_out["en"] | held_out["zh"]), 400), spelling_by(config.order, tokenizer)
     figures["as_learned"] = float(np.mean([spelling(word) == replayed(tokenizer.spell(word), tokenizer.ranks) for word in some]))
-    figures["known_words"] = float(np.mean([word in known for word in split(english) + split(chinese)]))
-    items, characters = anything(english + chinese, chance), {c: 0 for text in texts for c in text}
-    pieces = {"[UNK]": 0, **characters, **{f"##{c}": 0 for c in characters}}
+    words = held_out["en"] + held_out["zh"]
+    figures["known_words"] = sum(often for word, often in words.items() if word in seen) / words.total()
+    items, characters = anything(english + chinese, chance), set("".join(seen))
+    pieces = {"[UNK]": 0, **dict.fromkeys(characters, 1), **{f"##{c}": 1 for c in characters}}
     figures["round_trip"] = float(np.mean([tokenizer.decode_bytes(tokenizer.encode(item)) == item for item in items]))
     figures["round_trip_wordpiece"] = float(np.mean([wordpiece_returns(item, pieces) for item in items]))
     return figures | growth(config, tokenizer, docs, chinese, chance)
@@ -565,7 +565,7 @@ def growth(config: Config, tokenizer: Tokenizer, docs: Sequence[str], chinese: s
     run = tokenizer.spell("".join(c for c in chinese if "\u4e00" <= c <= "\u9fff"))
     start, merges = 3 * chance.randrange(len(run) // 3 - 700), [*tokenizer.ranks]
     words, times = spelled_words(docs)
-    sizes = [128 * 2**doubling for doubling in range(5)]
+    lengths, sizes = ([least * 2**doubling for doubling in range(5)] for least in (128, 64))
 
     def encoding(n: int, heap: bool) -> int:
         return count_encoding(run[start : start + n], merges, heap=heap)
@@ -574,11 +574,11 @@ def growth(config: Config, tokenizer: Tokenizer, docs: Sequence[str], chinese: s
         return count_learning(words[:n], times[:n], 128, incremental=incremental)
 
     symbols = [sum(map(len, words[:n])) for n in sizes]
-    encoded, naive = ([encoding(n, heap) for n in sizes] for heap in (config.heap, False))
+    encoded, naive = ([encoding(n, heap) for n in lengths] for heap in (config.heap, False))
     learned = [learning(n, config.incremental) for n in sizes]
     return {
-        "exponent_encode": exponent(sizes, encoded),
-        "exponent_encode_naive": exponent(sizes, naive),
+        "exponent_encode": exponent(lengths, encoded),
+        "exponent_encode_naive": exponent(lengths, naive),
         "exponent_learn": exponent(symbols, learned),
         "learn_updates": learned[-1] / symbols[-1],
         "learn_updates_recounted": learning(sizes[-1], False) / symbols[-1],
@@ -637,7 +637,8 @@ def demo() -> Figure:
     axes["cut"].set(title="One vocabulary of 2,048 tokens, three ways to cut", xticks=[])
     sizes = [0, 64, 128, 256, 512, 1024, 1792]
     for name, text in (("documentation", english), ("Chinese", chinese)):
-        worth = [bytes_per_token(Tokenizer(merges[:count]).words.__getitem__, text) for count in sizes]
+        cut = Counter(split_words(text))
+        worth = [bytes_per_token(Tokenizer(merges[:count]).words.__getitem__, cut) for count in sizes]
         axes["worth"].plot([256 + count for count in sizes], worth, "o-", label=name)
     axes["worth"].axhline(3, color="grey", linestyle=":", label="a character of Chinese")
     axes["worth"].set(title="Held-out text", xlabel="tokens in the vocabulary", ylabel="bytes per token")
