@@ -188,15 +188,15 @@ def learn_merges(words: Sequence[Sequence[int]], times: Sequence[int], count: in
     """The pairs that become the tokens 256, 257, …, in this order: at most `count`, fewer if no pair is left.
 
     words and times: as for `count_pairs`, which says which pair is next; words are spelled in the ids of bytes, 0 to 255. After
-    a merge only words that had the pair are counted anew (`respell`), and the next pair comes from a heap. Raises ValueError for a negative `count`. Sennrich et al. (2016),
-    algorithm 1.
+    a merge only words that had the pair are counted anew (`respell`), and the next pair comes from a heap. Raises ValueError for
+    a negative `count`. Sennrich et al. (2016), algorithm 1.
     """
     if count < 0:
         raise ValueError(f"the number of merges must be 0 or more, got {count}")
     heap = [(-often, pair) for pair, often in count_pairs(words, times)]  # what is sorted is a heap
-    words, counts = [list(word) for word in words], Counter({pair: -less for less, pair in heap})
+    spelled, counts = [list(word) for word in words], Counter({pair: -less for less, pair in heap})
     where: dict[Pair, set[int]] = defaultdict(set)
-    for i, word in enumerate(words):
+    for i, word in enumerate(spelled):
         for pair in pairwise(word):
             where[pair].add(i)
     merges: list[Pair] = []
@@ -205,7 +205,7 @@ def learn_merges(words: Sequence[Sequence[int]], times: Sequence[int], count: in
         if less == 0 or -less != counts[pair]:  # a count that has changed since is in the heap again
             continue
         merges.append(pair)
-        for changed, by in respell(words, times, where, pair, 255 + len(merges)).items():
+        for changed, by in respell(spelled, times, where, pair, 255 + len(merges)).items():
             counts[changed] += by
             heappush(heap, (-counts[changed], changed))
     return merges
@@ -542,7 +542,8 @@ def evaluate(config: Config = Config(), *, seed: int = 0) -> dict[str, float]:
     tokenizer = Tokenizer(learn_merges([*map(Tokenizer([]).spell, seen)], [*seen.values()], config.size - 256))
     used = Counter[int]()
     for word, often in seen.items():
-        used.update(dict.fromkeys(tokenizer.words[word], often))  # a token that stands twice in a word is rare enough
+        for id in tokenizer.words[word]:
+            used[id] += often
     figures = {}
     for name, words in held_out.items():
         figures[f"{name}_bytes_per_token"] = bytes_per_token(spelling_by(config.order, tokenizer), words)
@@ -615,7 +616,7 @@ LEAKS = {
 
 
 def demo() -> Figure:
-    """A line of code as three ways cut it, what a token is worth as the vocabulary grows, and what encoding one long word costs."""
+    """A line as three ways cut it, what a token is worth as the vocabulary grows, and what encoding one long word costs."""
     documentation, english, chinese = (
         python_docs.load("train").text,
         python_docs.load("test").text,
@@ -624,7 +625,7 @@ def demo() -> Figure:
     words, times = spelled_words([documentation[:200_000], chinese_prose.load("train").text[:20_000]])
     merges = learn_merges(words, times, 1792)
     figure, axes = plt.subplot_mosaic([["cut", "cut"], ["worth", "cost"]], figsize=(11, 6.5), layout="constrained")
-    tokenizer, line = Tokenizer(merges), "def evaluate(self): return not isinstance(self.value, NotImplementedType)"
+    tokenizer, line = Tokenizer(merges), "error: universal protocol is faster, trailing features unchanged"
     often = Counter(id for text in python_docs.load("train").texts[:5] for id in tokenizer.encode(text))
     for row, order in enumerate(("learned", "longest", "likeliest")):
         x = 0

@@ -1422,7 +1422,7 @@ FAKES = {
         "ids from 257": Edit("255 + len(merges)", "256 + len(merges)"),
         "changed counts not offered": Edit("heappush(heap, (-counts[changed], changed))", "pass"),
         "rises alone offered": Edit("counts[changed] += by\n", "counts[changed] += max(by, 0)\n"),
-        "the words given are changed": Edit("words, counts = [list(word) for word in words], ", "words, counts = words, "),
+        "the words given are changed": Edit("spelled, counts = [list(word) for word in words], ", "spelled, counts = words, "),
         "one more": Edit("len(merges) < count", "len(merges) <= count"),
         "negative is none": Edit("if count < 0:", "if False:"),
         "none refused": Edit("if count < 0:", "if count < 1:"),
