@@ -72,10 +72,9 @@ def byte_alphabet() -> str:
     A byte that is a visible character of Latin-1 (33 to 126, 161 to 172, 174 to 255) stands for itself; the others, in their
     order, are U+0100, U+0101 and so on: a space is Ġ, a line feed Ċ.
     """
-    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
     characters, spare = [], 256
     for byte in range(256):
-        if byte in visible:
+        if 33 <= byte <= 126 or (byte >= 161 and byte != 173):
             characters.append(chr(byte))
         else:
             characters.append(chr(spare))
@@ -93,7 +92,7 @@ def count_pairs(words: Sequence[Sequence[int]], times: Sequence[int]) -> list[tu
     if len(words) != len(times):
         raise ValueError(f"expected a number for each word, got {len(times)} for {len(words)} words")
     counts: dict[Pair, int] = {}
-    for word, often in zip(words, times, strict=True):
+    for word, often in zip(words, times, strict=False):
         for pair in pairwise(word):
             counts[pair] = counts.get(pair, 0) + often
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -288,7 +287,7 @@ class Tokenizer:
         tokens have gone since is passed over.
         """
         n, ids = len(word), [*word]
-        before, after = [*range(-1, n - 1)], [*range(1, n + 1)]
+        before, after = [i - 1 for i in range(n)], [i + 1 for i in range(n)]
         heap = [(self.ranks[pair], i) for i, pair in enumerate(pairwise(ids)) if pair in self.ranks]
         heapify(heap)
         while heap:
@@ -300,7 +299,7 @@ class Tokenizer:
             if after[i] < n:
                 before[after[i]] = i
             for left in (before[i], i):
-                if left >= 0 and after[left] < n:
+                if after[left] < n:  # -1, before the first place, is the last one, which nothing follows
                     made = self.ranks.get((ids[left], ids[after[left]]))
                     if made is not None:
                         heappush(heap, (made, left))
@@ -409,21 +408,24 @@ def viterbi_unigram(text: str, scores: Mapping[str, float]) -> list[str]:
     """The pieces of the likeliest cut of a text. scores: log-probabilities of pieces. Kudo (2018), section 3.2; SentencePiece.
 
     A single character that is no piece may stand alone too, for 10 less than the lowest score. Of equally likely cuts of a
-    beginning, the one with the longest last piece is kept. O(n · longest piece). Raises ValueError unless all scores are finite.
+    beginning, the one with the longest last piece is kept. O(n · longest piece). Raises ValueError for an empty piece and unless
+    all scores are finite.
     """
-    if not all(map(math.isfinite, scores.values())):
-        raise ValueError(
-            f"expected finite log-probabilities, got {[p for p in scores if not math.isfinite(scores[p])]} without one"
-        )
-    unknown, longest = min(scores.values(), default=0.0) - 10, max([1, *map(len, scores)])
-    best, starts = [0.0], [0]  # of the cuts of the first `end` characters: the best score, and where its last piece starts
-    for end in range(1, len(text) + 1):
-        best.append(-math.inf)
-        starts.append(end)
+    wrong = {piece: score for piece, score in scores.items() if not piece or not math.isfinite(score)}
+    if wrong:
+        raise ValueError(f"expected pieces that are not empty, with finite log-probabilities; got {wrong}")
+    unknown, longest = min(scores.values(), default=0.0) - 10, max(map(len, scores), default=1)
+    best, starts = (
+        [0.0],
+        dict[int, int](),
+    )  # of the first `end` characters: the best score of a cut, and where its last piece starts
+    for end, _ in enumerate(text, start=1):
+        most = -math.inf
         for start in range(max(0, end - longest), end):
-            score = scores.get(text[start:end], unknown if end - start == 1 else -math.inf)
-            if best[start] + score > best[end]:
-                best[end], starts[end] = best[start] + score, start
+            score = best[start] + scores.get(text[start:end], unknown if end - start == 1 else -math.inf)
+            if score > most:
+                most, starts[end] = score, start
+        best.append(most)
     pieces, end = [], len(text)
     while end > 0:
         pieces.append(text[starts[end] : end])

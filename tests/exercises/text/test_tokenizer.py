@@ -685,6 +685,8 @@ def test_scores_that_are_no_log_probabilities(impl, draw):
     for wrong in (math.nan, math.inf, -math.inf):
         with raises(ValueError, hint=f"{wrong} among the scores would decide every comparison, or none"):
             impl.viterbi_unigram("abc", {**scores, draw.choice(["a", "zz"]): wrong})
+    with raises(ValueError, hint="an empty piece could be written without end"):
+        impl.viterbi_unigram("abc", {**scores, "": -1.0})
 
 
 # --- wrong answers, and right ones written otherwise -------------------------------------------------------------------
@@ -1279,7 +1281,7 @@ def cut_by(
     """Viterbi with one thing done otherwise."""
 
     def cut(text, scores):
-        if check and not all(map(math.isfinite, scores.values())):
+        if check and ("" in scores or not all(map(math.isfinite, scores.values()))):
             raise ValueError("no log-probabilities")
         unknown = base(scores.values(), default=0.0) - penalty
         best = [(0.0, [])]
@@ -1303,7 +1305,7 @@ def cut_by(
 
 def cut_from_the_back(text, scores):
     """The best rest for every start, by recursion without a stack; of equals the last piece decides."""
-    if not all(map(math.isfinite, scores.values())):
+    if "" in scores or not all(map(math.isfinite, scores.values())):
         raise ValueError("no log-probabilities")
     unknown = min(scores.values(), default=0.0) - 10
     best = {len(text): (0.0, (), [])}
@@ -1321,7 +1323,7 @@ def cut_from_the_back(text, scores):
 
 def cut_forwards(text, scores):
     """From each end that was reached, on to all ends of pieces that begin there; pieces in a tree of letters."""
-    if any(not math.isfinite(score) for score in scores.values()):
+    if not all(piece and math.isfinite(score) for piece, score in scores.items()):
         raise ValueError("no log-probabilities")
     tree, unknown = {}, (min(scores.values()) if scores else 0.0) - 10
     for piece, score in scores.items():
@@ -1349,7 +1351,7 @@ def cut_forwards(text, scores):
 
 
 def cut_greedily(text, scores):
-    if not all(map(math.isfinite, scores.values())):
+    if "" in scores or not all(map(math.isfinite, scores.values())):
         raise ValueError("no log-probabilities")
     pieces, start = [], 0
     while start < len(text):
@@ -1447,7 +1449,7 @@ FAKES = {
         "links backwards not kept": Edit("before[after[i]] = i", "pass"),
         "links forwards not kept": Edit("ids[i], ids[j], after[i] = new, -1, after[j]", "ids[i], ids[j] = new, -1"),
         "id 0 is nothing": Edit("if id >= 0]", "if id > 0]"),
-        "the first place is nothing": Edit("left >= 0", "left > 0"),
+        "the first place is nothing": Edit("if after[left] < n:", "if left > 0 and after[left] < n:"),
         "the word is changed": Edit("n, ids = len(word), [*word]", "n, ids = len(word), word"),
         "no heap": Edit("new, i = heappop(heap)", "new, i = heap.pop(0)"),
     },
@@ -1504,6 +1506,8 @@ FAKES = {
         "unknown only if in no piece": cut_by(known_only=True),
         "four letters at most": cut_by(reach=4),
         "NaN accepted": cut_by(check=False),
+        "infinity accepted": lambda text, scores: cut_by(check="" in scores or any(map(math.isnan, scores.values())))(text, scores),
+        "an empty piece accepted": lambda text, scores: cut_by()(text, {p: q for p, q in scores.items() if p}),
         "characters": lambda text, scores: list(text) if all(map(math.isfinite, scores.values())) else cut_by()(text, scores),
         "the words turned round": lambda text, scores: cut_by()(text, scores)[::-1],
         "a text as it is": lambda text, scores: [text] if text in scores and math.isfinite(min(scores.values())) else cut_by()(text, scores),
@@ -1556,5 +1560,21 @@ VARIANTS = {
         "cuts kept whole": cut_by(),
         "from the back": cut_from_the_back,
         "forwards through a tree": cut_forwards,
+    },
+}
+
+UNREAD = "there is a place more than the word has, which is never read"
+EQUIVALENT = {
+    "Tokenizer.encode_word": {
+        "off by one: range(n) -> range(n + 1)": UNREAD,
+        "off by one: range(n) -> range(n + 1) #2": UNREAD,
+        "order: enumerate(pairwise(ids)) -> list(enumerate(pairwise(ids)))[::-1]": "heapify brings them into the order of a heap",
+        "order: (before[i], i) -> (i, before[i])": "both pairs are put into the heap, in whichever order",
+        "constant: (new, -1, after[j]) -> (new, -2, after[j])": "any number below 0 is no id",
+    },
+    "viterbi_unigram": {
+        "constant: max(map(len, scores), default=1) -> max(map(len, scores), default=2)": (
+            "without pieces only single characters can be cut, however far back one looks"
+        ),
     },
 }
