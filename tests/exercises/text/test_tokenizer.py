@@ -685,6 +685,8 @@ def test_scores_that_are_no_log_probabilities(impl, draw):
     for wrong in (math.nan, math.inf, -math.inf):
         with raises(ValueError, hint=f"{wrong} among the scores would decide every comparison, or none"):
             impl.viterbi_unigram("abc", {**scores, draw.choice(["a", "zz"]): wrong})
+        with raises(ValueError, hint="the first of the scores counts as well"):
+            impl.viterbi_unigram("abc", {"zz": wrong, **scores})
     with raises(ValueError, hint="an empty piece could be written without end"):
         impl.viterbi_unigram("abc", {**scores, "": -1.0})
 
