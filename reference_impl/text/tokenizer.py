@@ -168,12 +168,14 @@ def respell(words: list[list[int]], times: Sequence[int], where: dict[Pair, set[
     """
     changes = Counter[Pair]()
     for i in where.pop(pair):
-        for old in pairwise(words[i]):
-            changes[old] -= times[i]
-        words[i] = merge(words[i], pair, new)
-        for made in pairwise(words[i]):
-            changes[made] += times[i]
-            where[made].add(i)
+        old, words[i] = words[i], merge(words[i], pair, new)
+        here = Counter(pairwise(words[i]))
+        here.subtract(pairwise(old))
+        for other, by in here.items():
+            if by:  # most pairs of a long word stay as they are
+                changes[other] += by * times[i]
+            if by > 0:
+                where[other].add(i)
     return changes
 
 
