@@ -609,7 +609,7 @@ ABLATIONS = {
     "English alone": Ablation(Config(chinese=False), "zh_bytes_per_token", higher_by=1.5),
     "the longest token first": Ablation(Config(order="longest"), "as_learned", higher_by=0.05),
     "the latest merge first": Ablation(Config(order="latest"), "en_bytes_per_token", higher_by=1),
-    "no pre-tokenisation": Ablation(Config(split=False), "known_words", higher_by=0.5),
+    "no pre-tokenisation": Ablation(Config(split=False), "known_words", higher_by=0.4),
     "all pairs recounted": Ablation(Config(incremental=False), "learn_updates", lower_by=50),
     "no heap": Ablation(Config(heap=False), "exponent_encode", lower_by=0.4),
 }
