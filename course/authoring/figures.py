@@ -73,6 +73,18 @@ def links(text: str) -> list[Quoted]:
 
 def check(quoted: Quoted, root: Path) -> None:
     """Raises CourseError, without the file, if the numbers are not those that the title names, rounded to the digits quoted."""
+    name, numbers = _compared(quoted, root)
+    for number, statistic, value in numbers:
+        right = _right(number, value)
+        if right != number[0]:
+            raise CourseError(
+                f"says {number[0]} for {name}, but the record's {statistic} is {right} ({value:.6g}); write {right} (`aigc build "
+                f"--figures` does), or, if the text is right, record anew: `aigc gate {name.partition(' ')[0].rstrip(':')} --write`"
+            )
+
+
+def _compared(quoted: Quoted, root: Path) -> tuple[str, list[tuple[re.Match[str], str, float]]]:
+    """The figure that is quoted; each number of the text, which value it is of that figure, and that value. Raises CourseError."""
     shown = f'[{quoted.text}]({PAGE} "{quoted.title}")'
     if not quoted.title:
         raise CourseError(f'{shown} names no figure; give the link a title such as "image/vae neg_elbo"')
@@ -83,13 +95,7 @@ def check(quoted: Quoted, root: Path) -> None:
             f"{shown} quotes {len(numbers)} number{'s' * (len(numbers) != 1)}, but its title names {len(values)}; "
             f"name one value for each number ({STATISTICS})"
         )
-    for number, (statistic, value) in zip(numbers, values, strict=True):
-        right = _right(number, value)
-        if right != number[0]:
-            raise CourseError(
-                f"says {number[0]} for {name}, but the record's {statistic} is {right} ({value:.6g}); write {right} (`aigc build "
-                f"--figures` does), or, if the text is right, record anew: `aigc gate {name.partition(' ')[0].rstrip(':')} --write`"
-            )
+    return name, [(number, *pair) for number, pair in zip(numbers, values, strict=True)]
 
 
 def _right(number: re.Match[str], value: float) -> str:
@@ -114,15 +120,12 @@ def renewed(text: str, root: Path) -> tuple[str, list[str]]:
     lines: list[str] = []
 
     def set_anew(link: re.Match[str]) -> str:
-        numbers = list(NUMBER.finditer(link[1]))
         try:
-            name, values = look_up(link[3], link[0], root)
+            name, numbers = _compared(Quoted(link[1], link[3]), root)
         except CourseError:
             return link[0]
-        if len(numbers) != len(values):
-            return link[0]
         quoted = link[1]
-        for number, (statistic, value) in reversed(list(zip(numbers, values, strict=True))):
+        for number, statistic, value in reversed(numbers):
             right = _right(number, value)
             if right != number[0]:
                 lines.append(f"{name} ({statistic}): {number[0]} is {right} now")
