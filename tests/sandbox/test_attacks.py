@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def call(number, *arguments):
     return "the call succeeded"
 """
 QUICK = Limits(load_seconds=3, call_seconds=3, session_seconds=20, memory=512 << 20, folder=8 << 20, threads=16)
+PATIENT = replace(QUICK, load_seconds=60, call_seconds=60, session_seconds=120)  # where another limit than the clock is to end it
 
 
 def attack(zygote, source, name="attack", limits=QUICK):
@@ -250,8 +252,9 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_it_ends_and_is_told(zygote, name):
     source, expected = BOMBS[name]
+    limits = PATIENT if expected is ImplementationError else QUICK
     started = time.monotonic()
-    with zygote.open(HEAD + source, limits=QUICK) as session:
+    with zygote.open(HEAD + source, limits=limits) as session:
         with pytest.raises(expected) as caught:
             session.call(Target("attack"), [], {})
         if not isinstance(
@@ -264,7 +267,8 @@ def test_it_ends_and_is_told(zygote, name):
             assert session.dead, "the session of a dead child says that it lives"
             with pytest.raises(type(caught.value)):
                 session.call(Target("honest"), [1], {})
-    assert time.monotonic() - started < 9, f"it took {time.monotonic() - started:.1f} s to end"
+    if limits is QUICK:
+        assert time.monotonic() - started < 9, f"it took {time.monotonic() - started:.1f} s to end"
     text = str(caught.value)
     assert len(text) < 500 and text.isprintable(), f"the message is {text!r}"
     with zygote.open(HEAD) as session:  # and the next submission is unharmed
