@@ -315,6 +315,8 @@ def minimise(f: Smooth, x: Vector, steps: int = 60, *, signed: bool = False, lin
             break
         direction = -np.linalg.pinv(h) @ gradient if signed else newton_step(gradient, h)
         step = backtracking(f, x, direction) if line_search and gradient @ direction < 0 else 1.0
+        if step == 0:
+            break
         path.append(x := x + step * direction)
     return path
 
@@ -428,8 +430,8 @@ def of_minima(config: Config, rng: np.random.Generator) -> dict[str, float]:
             runs.append([float(solved), len(path) - 1, watched.counts()["gradients"], (c - b) / (b - a)])
         values = [*np.mean(runs, axis=0)[:3], np.nanmedian(runs, axis=0)[3]]
         figures |= {f"{name}_{what}": float(x) for what, x in zip(("solved", "steps", "gradients", "order"), values, strict=True)}
-    # The weights add up to 2, so that the sum binds: clip and divide rests where g = -c w, with a gap of c (max w - w·w). Random columns
-    # are all but orthogonal: then c is 60, |y|² is 64, and the gap over it .08. The ablation's margin is half of that.
+    # The weights add up to 2, so that the sum binds: clip and divide rests where g = -c w, with a gap of c (max w - w·w). Were the
+    # columns orthogonal, c would be 60, |y|² 64, and the gap over it .08: half of that is the ablation's margin.
     a, w = rng.normal(size=(60, 30)), np.full(30, 1 / 30)
     y = a[:, :5] @ np.array([5, 4, 3, 2, 1]) / 7.5 + 0.3 * rng.normal(size=60)
     for _ in range(300):

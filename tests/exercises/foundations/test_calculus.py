@@ -1815,9 +1815,6 @@ EQUIVALENT = {
         "operands: slope - float(gradient @ d) -> float(gradient @ d) - slope": "only the magnitude is looked at",
         "operands: gradient @ d -> d @ gradient": PRODUCT,
     },
-    "jacobian": {
-        "argument ignored: f(x) -> f(np.zeros_like(x))": "only the size of the value is used, which is the same everywhere"
-    },
     "newton_step": {
         "operands: hessian - hessian.T -> hessian.T - hessian": "only the norm of the difference is looked at",
     },
