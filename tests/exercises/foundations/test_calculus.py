@@ -88,11 +88,11 @@ def test_the_step_of_each_coordinate(impl, draw, step):
     x = gaussian(draw, n) * 10.0 ** draw.integers(2, (n,), low=-1).numpy()
     x[draw.integer(0, n - 1)] = draw.choice((0.0, 0.5, -3.0))
     tilt = gaussian(draw, n)
-    expected = x**3 - x + tilt + (step * np.maximum(1, np.abs(x))) ** 2 * x
-    found = impl.central_difference(impl.DoubleWell(tilt), x, step)
-    scale = 1 + np.abs(x) ** 3
     hint = "h = step · max(1, |x_i|), for each coordinate its own, and (f(x + h) − f(x − h)) / 2h"
-    assert_near(found, expected, scale, tolerance=1e-7, hint=hint)
+    for at in (x, 200 * positive(draw, n)):  # far out the step is longer than 1
+        expected = at**3 - at + tilt + (step * np.maximum(1, np.abs(at))) ** 2 * at
+        found = impl.central_difference(impl.DoubleWell(tilt), at, step)
+        assert_near(found, expected, 1 + np.abs(at) ** 3, tolerance=1e-7, hint=hint)
 
 
 @pytest.mark.stub("central_difference")
@@ -1189,6 +1189,7 @@ FAKES = {
         "the step of the largest": difference_by(both_sides, size=lambda x: max(1, np.abs(x).max(initial=0))),
         "the step of the norm": difference_by(both_sides, size=lambda x: max(1, np.linalg.norm(x))),
         "no step at 0": Edit("max(1.0, abs(float(x[i])))", "abs(float(x[i]))"),
+        "a step of at most 1": difference_by(lambda f, x, axis, h: both_sides(f, x, axis, min(h, 1.0))),
         "a step of 1 + |x|": difference_by(both_sides, size=lambda x: 1 + np.abs(x)),
         "steps of negative numbers are 1": Edit("abs(float(x[i]))", "float(x[i])"),
         "the step given is ignored": lambda f, x, step=None: (
