@@ -31,6 +31,7 @@ Meister et al., *UnFlow* (2018); Rudin, Osher and Fatemi (1992).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import matplotlib.pyplot as plt
 import torch
@@ -284,6 +285,33 @@ def nearest_videos(images: Float[Tensor, "B 1 24 24"]) -> Float[Tensor, "B 8 1 2
     return known.videos[distances.argmin(dim=1)]
 
 
+def moved_aside(videos: Float[Tensor, "B T 1 24 24"], places: Int[Tensor, " B"], pixels: int = 1) -> Float[Tensor, "B T 1 24 24"]:
+    """The same scenes further down, or to the right where the motion is up or down: across it, so they still tell which way it goes.
+
+    `pixels` lies in -5 to 5. The margin there is blank, so nothing of a digit leaves the picture.
+    """
+    sideways = true_motion(places)[:, None, :1] != 0  # (B, 1, 1, 1, 1), True to the left and to the right
+    return torch.where(sideways, videos.roll(pixels, dims=-2), videos.roll(pixels, dims=-1))
+
+
+@lru_cache(maxsize=2)
+def _linear_map(moved: tuple[int, ...]) -> Float[Tensor, "577 4608"]:
+    """Ridge regression from the training images, with a 1 at the end, to their videos; of each scene, `moved_aside` by each of these."""
+    known = digits_in_motion.load("train")
+    gram, product = torch.zeros(577, 577, dtype=torch.float64), torch.zeros(577, 4608, dtype=torch.float64)
+    for pixels in moved:
+        videos = moved_aside(known.videos, known.places, pixels)
+        given = F.pad(videos[:, -1].flatten(1), (0, 1), value=1.0)
+        gram, product = gram + given.T.double() @ given.double(), product + given.T @ videos.flatten(1)
+    return torch.linalg.solve(gram + 0.01 * torch.eye(577), product).float()
+
+
+def linear_videos(images: Float[Tensor, "B 1 24 24"], moved: tuple[int, ...] = (0,)) -> Float[Tensor, "B 8 1 24 24"]:
+    """What another sceptic would do: each pixel of each frame is a weighted sum of those of the image. `moved`: see `_linear_map`."""
+    made = F.pad(images.flatten(1), (0, 1), value=1.0) @ _linear_map(moved)
+    return made.unflatten(1, (digits_in_motion.FRAMES, 1, *images.shape[2:])).clamp(0, 1)
+
+
 @torch.no_grad()
 def _figures(model: FlowNet, split: str) -> dict[str, float]:
     real = digits_in_motion.load(split)
@@ -294,6 +322,7 @@ def _figures(model: FlowNet, split: str) -> dict[str, float]:
     flows = integrate(truth.expand(-1, -1, *images.shape[-2:]), digits_in_motion.FRAMES - 1).flip(1)
     blank = torch.zeros_like(videos[:, :-1])
     moved = synthesise(images, flows, torch.ones_like(blank), blank)
+    aside = moved_aside(videos, real.places)
     inked = images > 0.3
     digit, direction = motion_digit_judge(), direction_judge()
 
@@ -304,7 +333,12 @@ def _figures(model: FlowNet, split: str) -> dict[str, float]:
         "psnr": psnr(made[:, :-1], videos[:, :-1]).mean().item(),
         "psnr_copy": psnr(copies[:, :-1], videos[:, :-1]).mean().item(),
         "psnr_retrieval": psnr(nearest_videos(images)[:, :-1], videos[:, :-1]).mean().item(),
+        "psnr_linear": psnr(linear_videos(images)[:, :-1], videos[:, :-1]).mean().item(),
         "psnr_true_motion": psnr(moved, videos[:, :-1]).mean().item(),
+        "psnr_moved": psnr(convert(model, aside[:, -1]).cpu()[:, :-1], aside[:, :-1]).mean().item(),
+        "psnr_moved_retrieval": psnr(nearest_videos(aside[:, -1])[:, :-1], aside[:, :-1]).mean().item(),
+        "psnr_moved_linear": psnr(linear_videos(aside[:, -1])[:, :-1], aside[:, :-1]).mean().item(),
+        "psnr_moved_linear_told": psnr(linear_videos(aside[:, -1], (-1, 0, 1))[:, :-1], aside[:, :-1]).mean().item(),
         "psnr_all_frames": psnr(made, videos).mean().item(),
         "psnr_all_frames_copy": psnr(copies, videos).mean().item(),
         "digit": worst_frame(made),
@@ -322,17 +356,20 @@ def evaluate(model: FlowNet, *, seed: int = 0) -> dict[str, float]:
     """Figures of the `test` split, and the same of the pairs never seen in training, under keys that end in `_compositional`.
 
     psnr is that of the seven frames the network makes; psnr_all_frames counts the given one too, which is free. The baselines: `_copy`
-    is the image repeated, `_retrieval` the training video that `nearest_videos` finds, and `_true_motion` the image warped by the motion
-    of the data, which is no ceiling: bilinear sampling blurs, and a residual could beat it. digit is that of the worst frame;
-    motion_error is in pixels a frame, where the image has ink. Nothing is drawn at random, so `seed` changes nothing.
+    is the image repeated, `_retrieval` the training video that `nearest_videos` finds, `_linear` the ridge regression of `linear_videos`,
+    and `_true_motion` the image warped by the motion of the data, which is no ceiling: bilinear sampling blurs, and a residual could beat
+    it. psnr_moved is that of scenes `moved_aside` by a pixel, which training never has: what has learned where things are drawn, and not
+    how they move, fails there; `_told` is a regression that was shown moved scenes as well, to either side. digit is that of the worst
+    frame; motion_error is in pixels a frame, where the image has ink. Nothing is drawn at random, so `seed` changes nothing.
     """
     unseen = {f"{name}_compositional": value for name, value in _figures(model, "compositional").items()}
     return _figures(model, "test") | unseen
 
 
 GATES = (
-    Gate("psnr", at_least=35.0, above="psnr_retrieval", baseline="psnr_true_motion"),
-    Gate("psnr_compositional", at_least=35.0, above="psnr_retrieval_compositional", baseline="psnr_true_motion_compositional"),
+    Gate("psnr", at_least=35.0, above="psnr_retrieval", baseline="psnr_linear"),  # a matrix is better here, and below it is not
+    Gate("psnr_compositional", at_least=35.0, above="psnr_retrieval_compositional", baseline="psnr_linear_compositional"),
+    Gate("psnr_moved", at_least=35.0, above="psnr_moved_linear_told", baseline="psnr_moved_linear_told"),
     Gate("digit", at_least=0.95, baseline="digit_copy", ceiling="digit_ceiling"),
     Gate("direction", at_least=0.98, baseline="direction_copy", ceiling="direction_ceiling"),
 )
