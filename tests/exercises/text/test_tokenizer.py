@@ -178,6 +178,15 @@ def test_the_ends_of_a_word(impl, draw):
 
 
 @pytest.mark.stub("merge")
+def test_ids_are_numbers(impl, draw):
+    a, b = draw.sizes(2, 1, 9)
+    hint = "compare ids as numbers: written one behind the other, 11 2 has 1 2 in it"
+    for word in ([10 * b + a, b], [a, 10 * b + a], [10 * a + a, 10 * b + b, a]):
+        assert_equal(impl.merge(word, (a, b), 256), word, what=f"{word} with {(a, b)} merged", hint=hint)
+    assert_equal(impl.merge([10 * a + a, a, b], (a, b), 256), [10 * a + a, 256], hint=hint)
+
+
+@pytest.mark.stub("merge")
 def test_a_new_token_is_not_merged_again(impl, draw):
     a = draw.integer(0, 9)
     hint = "one pass: a pair that the merge itself has made is left for another merge"
@@ -261,7 +270,7 @@ def test_only_words_with_the_pair_are_counted_again(impl, draw):
     symbols = sum(map(len, words))
     hint = "`respell` says which counts change: do not count all pairs again for every merge"
     assert_between(
-        impl.count_learning(words, times, 80), 0, 16 * symbols, what="additions of word counts for 80 merges", hint=hint
+        impl.count_learning(words, times, 80), 0, 15 * symbols, what="additions of word counts for 80 merges", hint=hint
     )
 
 
@@ -353,8 +362,8 @@ def test_a_long_word_takes_little_more_than_its_length(impl, draw):
     word = a_word(draw, spelled, 200)
     n = len(word)
     hint = "keep what can be merged in a heap, and look only at the two new neighbours: n log n, not all pairs for each merge"
-    bound = 3.2 * n * math.log2(n)
-    assert_between(impl.count_encoding(word, merges), 0, bound, what=f"look-ups and comparisons for {n} bytes", hint=hint)
+    bound = 4 * n * math.log2(n)
+    assert_between(impl.count_encoding(word, merges), 0, bound, what=f"hashes and comparisons for {n} bytes", hint=hint)
 
 
 @pytest.mark.stub("Tokenizer.encode_word")
@@ -387,7 +396,7 @@ def a_vocabulary(draw):
 def test_text_comes_back(impl, draw):
     merges, specials, _ = a_vocabulary(draw)
     tokenizer = impl.Tokenizer(merges, specials)
-    for text in ("plain", "naïve café\n", "注意力机制", "🙂\u200d🔧 ok", " \t\x00", ""):
+    for text in ("plain", "naïve café\n", "注意力机制", "🙂\u200d🔧 ok", " \t\x00", "\ufeffa\r\nb\r", "e\u0301", ""):
         hint = "put the bytes of all tokens together, then decode once: a character may be cut into several tokens"
         assert_equal(tokenizer.decode([ID[byte] for byte in text.encode()]), text, what=f"{text!r} in single bytes", hint=hint)
         ids = tokenizer.encode(text)
@@ -513,7 +522,8 @@ def greedy(word, vocabulary, unknown="[UNK]", mark=""):
 
 
 def numbered(pieces):
-    return {piece: id for id, piece in enumerate(pieces)}
+    """The last piece has the id 0: an id like any other."""
+    return {piece: id for id, piece in enumerate(reversed([*pieces]))}
 
 
 def some_pieces(draw, letters="ab"):
@@ -541,6 +551,28 @@ def test_the_word_of_the_paper(impl):
     assert_equal(impl.wordpiece_encode("unaffable", vocabulary), ["un", "##aff", "##able"])
     assert_equal(impl.wordpiece_encode("un", vocabulary), ["un"], what="a word that is a piece")
     assert_equal(impl.wordpiece_encode("able", vocabulary), ["able"], what="a word that is a piece")
+    hint = "whether a piece is in the vocabulary does not depend on its id"
+    for id in (0, -1, 7):
+        assert_equal(impl.wordpiece_encode("unaffable", dict.fromkeys(vocabulary, id)), ["un", "##aff", "##able"], hint=hint)
+
+
+@pytest.mark.stub("wordpiece_encode")
+def test_a_word_is_taken_as_it_is_written(impl):
+    vocabulary = numbered(["[UNK]", "a", "##b", "A", "##É", "e", "##\u0301", "ﬁ", "straße", "é"])
+    for word, expected in (
+        ("AÉ", ["A", "##É"]),
+        ("Ab", ["A", "##b"]),
+        ("aB", ["[UNK]"]),
+        ("E", ["[UNK]"]),
+        ("e\u0301", ["e", "##\u0301"]),
+        ("é", ["é"]),
+        ("ﬁ", ["ﬁ"]),
+        ("fi", ["[UNK]"]),
+        ("STRASSE", ["[UNK]"]),
+        ("a ", ["[UNK]"]),
+    ):
+        hint = "neither case nor accents nor spaces are changed here: that is done, or not, before a text is cut into words"
+        assert_equal(impl.wordpiece_encode(word, vocabulary), expected, what=f"{word!r}", hint=hint)
 
 
 @pytest.mark.stub("wordpiece_encode")
@@ -576,7 +608,7 @@ def test_no_word_and_no_unknown_piece(impl, draw):
     vocabulary = some_pieces(draw)
     assert_equal(impl.wordpiece_encode("", vocabulary), [], what="the pieces of no word", hint="nothing is not unknown")
     del vocabulary["[UNK]"]
-    for word in ("a", "zzz", ""):
+    for word in ("a", "zzz", "", "a" * 101):
         with raises(
             ValueError, hint="a vocabulary without the unknown piece is refused at once, not at the first word that needs it"
         ):
@@ -644,6 +676,15 @@ def test_neither_the_longest_piece_nor_the_fewest(impl, draw):
     scores = {"theme": -9.0, "t": -1.0, "h": -1.0, "e": -1.0, "m": -1.0}
     assert_equal(impl.viterbi_unigram("theme", scores), [*"theme"], hint="five likely pieces beat one that is unlikely")
     assert_equal(impl.viterbi_unigram("theme", {**scores, "theme": -4.5}), ["theme"], hint="one piece beats five")
+
+
+@pytest.mark.stub("viterbi_unigram")
+def test_a_piece_that_is_certain(impl, draw):
+    p = -draw.integer(1, 9) / 8
+    hint = "a log-probability of 0 is a probability of 1, and not the lack of one"
+    assert_equal(impl.viterbi_unigram("ab", {"a": p, "b": p, "ab": 0.0}), ["ab"], hint=hint)
+    assert_equal(impl.viterbi_unigram("aba", {"a": 0.0, "ab": p, "b": -20.0}), ["ab", "a"], hint=hint)
+    assert_equal(impl.viterbi_unigram("aab", {"a": 0.0, "b": 0.0, "ab": p}), ["a", "a", "b"], hint=hint)
 
 
 @pytest.mark.stub("viterbi_unigram")
@@ -1410,6 +1451,9 @@ FAKES = {
         "one token too far": Edit("            i += 2\n", "            i += 3\n"),
         "nothing": lambda word, pair, new: list(word),
         "a tuple": lambda word, pair, new: tuple(merged(word, pair, new)),
+        "ids as text": lambda word, pair, new: [
+            int(id) for id in " ".join(map(str, word)).replace(f"{pair[0]} {pair[1]}", str(new)).split()
+        ],
     },
     "learn_merges": {
         "counts of the start": lambda words, times, count: [pair for pair, often in pairs_of(words, times) if often][: max(count, 0)],
@@ -1430,6 +1474,9 @@ FAKES = {
         "one more": Edit("len(merges) < count", "len(merges) <= count"),
         "negative is none": Edit("if count < 0:", "if False:"),
         "none refused": Edit("if count < 0:", "if count < 1:"),
+        "every word respelled": Edit(
+            "merges.append(pair)\n", "merges.append(pair)\n        where = defaultdict(set, {pair: set(range(len(spelled)))})\n"
+        ),
         "first words alone": Edit("where[pair].add(i)", "where[pair].add(min(i, 3))"),
     },
     "Tokenizer.encode_word": {
@@ -1477,6 +1524,9 @@ FAKES = {
             self, [id for id in ids if id not in self.specials.values()], errors
         ),
         "stripped": decoded_by(lambda parts, errors: b"".join(parts).decode(errors=errors).strip()),
+        "line ends made alike": decoded_by(lambda parts, errors: re.sub("\r\n?", "\n", b"".join(parts).decode(errors=errors))),
+        "the byte order mark lost": decoded_by(lambda parts, errors: b"".join(parts).decode("utf-8-sig", errors)),
+        "composed": decoded_by(lambda parts, errors: unicodedata.normalize("NFC", b"".join(parts).decode(errors=errors))),
     },
     "wordpiece_encode": {
         "the shortest piece": pieces_by(shortest=True),
@@ -1494,6 +1544,13 @@ FAKES = {
         "marks left out": lambda *given, **named: [piece.removeprefix("##") for piece in pieces_by()(*given, **named)],
         "nothing is unknown": lambda word, *given, **named: pieces_by()(word, *given, **named) or ["[UNK]"],
         "half of it kept": Edit("        if end == start:\n            return [unknown]", "        if end == start:\n            return [*pieces, unknown]"),
+        "the id 0 is none": Edit("mark + word[start:end] not in vocabulary", "not vocabulary.get(mark + word[start:end])"),
+        "its length asked first": lambda word, vocabulary, unknown="[UNK]", longest=100: (
+            [unknown] if len(word) > longest else pieces_by()(word, vocabulary, unknown, longest)
+        ),
+        "small letters": lambda word, *given, **named: pieces_by()(word.lower(), *given, **named),
+        "composed": lambda word, *given, **named: pieces_by()(unicodedata.normalize("NFC", word), *given, **named),
+        "stripped": lambda word, *given, **named: pieces_by()(word.strip(), *given, **named),
         "the whole word not tried": Edit('mark, end = "##" if start else "", len(word)', 'mark, end = "##" if start else "", max(len(word) - 1, start + 1)'),
     },
     "viterbi_unigram": {
@@ -1516,6 +1573,9 @@ FAKES = {
         "unknown ones put together": lambda text, scores: "".join(
             piece if piece in scores else f"\0{piece}\0" for piece in cut_by()(text, scores)
         ).replace("\0\0", "").split("\0"),
+        "certainty is nothing": lambda text, scores: cut_by()(
+            text, {piece: score for piece, score in scores.items() if score or not piece}
+        ),
         "nothing is a piece": lambda text, scores: cut_by()(text, scores) or [""],
     },
 }  # fmt: skip
