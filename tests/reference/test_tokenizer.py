@@ -225,8 +225,10 @@ def test_what_is_given_out_is_nobody_elses(ours):
 def test_chinese_prose_is_chinese_and_no_line_stands_twice():
     splits = [chinese_prose.load(split) for split in ("train", "test")]
     assert [len(split) for split in splits] == [35, 7] and not set(splits[0].names) & set(splits[1].names)
+    pages = [text for split in splits for text in split.texts]
+    assert (round(sum(map(len, pages)), -2), sum(len(page.encode()) for page in pages) // 1000) == (118_700, 313), "its card"
     lines = [line for split in splits for line in split.text.splitlines()]
-    assert len(lines) == len(set(lines)) and chinese_prose.shared() < 0.01
+    assert len(lines) == len(set(lines)) and chinese_prose.shared() < 0.001
     text = "".join(lines)
     assert sum("\u4e00" <= c <= "\u9fff" for c in text) / len(text) > 0.7
     with pytest.raises(ValueError, match="split must be"):
