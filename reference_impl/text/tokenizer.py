@@ -438,10 +438,10 @@ GATES = (
     Gate("as_learned", at_least=1),
     Gate("round_trip", at_least=1, above="round_trip_characters", baseline="round_trip_characters"),
     Gate("exponent_encode", at_most=1.2),
-    Gate("learn_updates", at_most=20),
+    Gate("learn_updates", at_most=10),
 )
 ABLATIONS = {
-    "pairs counted once": Ablation(Config(recount=False), "en_bytes_per_token", higher_by=0.5),
+    "pairs counted once": Ablation(Config(recount=False), "en_bytes_per_token", higher_by=1),
     "English alone": Ablation(Config(chinese=False), "zh_bytes_per_token", higher_by=1.5),
     "the longest token first": Ablation(Config(order="longest"), "as_learned", higher_by=0.05),
     "no pre-tokenisation": Ablation(Config(split=False), "known_words", higher_by=0.4),
