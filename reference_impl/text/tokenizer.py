@@ -342,10 +342,10 @@ class Config:
 
 def spelling_by(order: str, tokens: Sequence[bytes], often: Mapping[int, int] | None = None) -> Callable[[str], Sequence[int]]:
     """How a word is spelled by a vocabulary alone: `longest`, or `likeliest` if each token is used as `often` as that."""
-    alphabet, counts = byte_alphabet(), often or {}
+    alphabet, counts, norm = byte_alphabet(), Counter(often), math.log(sum((often or {}).values()) + len(tokens))
     shown = {"".join(alphabet[byte] for byte in token): id for id, token in enumerate(tokens)}
     pieces = {"[UNK]": -1, **shown, **{f"##{piece}": id for piece, id in shown.items()}}
-    scores = {piece: math.log((counts.get(id, 0) + 1) / (sum(counts.values()) + len(shown))) for piece, id in shown.items()}
+    scores = {piece: math.log(counts[id] + 1) - norm for piece, id in shown.items()}
 
     def spelling(word: str) -> list[int]:
         visible = "".join(alphabet[byte] for byte in word.encode())
