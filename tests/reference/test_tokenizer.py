@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -88,6 +90,16 @@ def test_ids_and_text_are_those_of_hugging_face(ours, theirs, seed):
     for _ in range(300):  # most of these are no UTF-8
         ids = chance.choices(range(SIZE), k=chance.randrange(12))
         assert ours.decode(ids) == theirs.decode(ids), ids
+
+
+def test_every_character_is_cut_off_where_hugging_face_cuts_it_off():
+    """Characters of Unicode 3.2: of newer ones, two programs of different age may think differently."""
+    cut = pytest.importorskip("tokenizers").pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
+    known = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.ucd_3_2_0.category(c) not in ("Cn", "Co", "Cs")]
+    assert len(known) > 90_000
+    for start in range(0, len(known), 500):
+        text = "".join(f"a{c}1 " for c in known[start : start + 500])
+        assert split_words(text) == [text[i:j] for _, (i, j) in cut(text)], f"from {ord(known[start]):#x} on"
 
 
 @pytest.mark.parametrize("seed", range(5))
