@@ -190,15 +190,16 @@ def newton_schulz(
 ) -> Float[np.ndarray, "n m"]:
     r"""$U f(\dots f(\Sigma / \lVert M \rVert_F)) V^\top$ of $M = U \Sigma V^\top$, with $f(x) = ax + bx^3 + cx^5$ applied `steps` times.
 
-    No decomposition is made. Numbers may be as large or as small as the dtype can hold; of zeros the result is zeros. By default,
-    singular values of 1/500 of the norm and more end between 0.68 and 1.21. Jordan et al. (2024). Raises ValueError for anything
-    but a matrix: a kernel is to be flattened before.
+    No decomposition is made. M may be so large or so small that its squares overflow or vanish; of zeros the result is zeros. By
+    default, singular values of 1/500 of the norm and more end between 0.68 and 1.21. Jordan et al. (2024). Raises ValueError for
+    anything but a matrix: a kernel is to be flattened before.
     """
     if matrix.ndim != 2:
         raise ValueError(f"expected a matrix, got an array of shape {matrix.shape}")
-    largest, (a, b, c) = float(np.abs(matrix).max(initial=0)), coefficients
-    x = matrix / (largest if largest > 0 else 1.0)  # by the largest number first, since squares may overflow, or vanish
-    x = x / max(float(np.linalg.norm(x)), 1.0)  # then no singular value is above 1; the norm is 0 or at least 1
+    a, b, c = coefficients
+    largest = float(np.abs(matrix).max(initial=0))
+    x = matrix / (largest if largest > 0 else 1.0)
+    x = x / max(float(np.linalg.norm(x)), 1.0)  # 0 or at least 1; now no singular value is above 1
     for _ in range(steps):
         gram = x @ x.T  # (n, n)
         x = a * x + (b * gram + c * gram @ gram) @ x

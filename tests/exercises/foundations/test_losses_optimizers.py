@@ -164,6 +164,22 @@ def test_a_target_that_is_masked_costs_infinitely_much(impl, draw):
             lambda z, w=chosen: F.cross_entropy(z, torch.tensor(targets), None if w is None else torch.tensor(w)), logits
         )
         assert_loss(impl.cross_entropy(logits, targets, chosen), (value, gradient), hint=hint)
+    smoothing, other = draw.number(0.1, 0.9), normal(draw, *logits.shape)
+    place = draw.integer(0, other.size - 1)
+    other.flat[place] = -INF
+    _, slope = by_torch(
+        lambda z: F.cross_entropy(z, torch.tensor(targets), label_smoothing=smoothing), np.maximum(other, -1e4)
+    )  # the gradient has long reached its limit there
+    hint = "a smoothed target has a share of every class: none of probability 0 is free"
+    assert_loss(impl.cross_entropy(other, targets, None, smoothing), (INF, slope), hint=hint)
+
+
+@pytest.mark.stub("cross_entropy")
+def test_a_masked_target_without_weight_costs_nothing(impl, draw):
+    logits, targets, weights = np.concatenate([normal(draw, 3, 3)] * 2), np.arange(3).repeat(2), np.array([0.0, 1.5, 0.5])
+    logits[:2, 0] = -INF
+    truth = by_torch(lambda z: F.cross_entropy(z, torch.tensor(targets), torch.tensor(weights)), np.maximum(logits, -1e4))
+    assert_loss(impl.cross_entropy(logits, targets, weights), truth, hint="0 · −∞ is NaN: where q is 0, the term is 0")
 
 
 @pytest.mark.stub("cross_entropy")
@@ -277,6 +293,35 @@ def test_focal_loss_of_logits_of_any_size(impl, draw):
     for height in (1e4, -1e4):
         hint = "exp overflows above 709: log_softmax subtracts the maximum"
         assert_loss(impl.focal_loss(logits + height, targets), truth, hint=hint, tolerance=1e-9)
+
+
+@pytest.mark.stub("focal_loss")
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_of_a_class_that_is_masked(impl, draw, gamma):
+    """A logit of −∞ under another class takes no part; under the target it costs infinitely much, and its gradient has a limit."""
+    logits, targets, weights = classified(draw, few=2, scale=2)
+    value, gradient = focal_by_torch(logits, targets, weights, gamma)
+    wider = np.concatenate([logits, np.full((len(logits), 1), -INF)], axis=1)
+    padded = np.concatenate([gradient, np.zeros((len(logits), 1))], axis=1)
+    hint = "a class that cannot be adds nothing: exp(−∞) is 0, and needs no care"
+    assert_loss(impl.focal_loss(wider, targets, np.append(weights, 1.0), gamma), (value, padded), hint=hint, tolerance=1e-10)
+    row = draw.integer(0, len(targets) - 1)
+    logits[row, targets[row]] = -INF
+    near = np.maximum(logits, -1e4)  # where p is 0 in floating point: the gradient has reached its limit
+    hint = "p log p is 0 · −∞ there, which is NaN; its limit is 0. What is multiplied by 0 stays NaN, so select with np.where"
+    for chosen in (None, weights):
+        _, slope = focal_by_torch(near, targets, chosen, gamma)
+        assert_loss(impl.focal_loss(logits, targets, chosen, gamma), (INF, slope), hint=hint, tolerance=1e-10)
+
+
+@pytest.mark.stub("focal_loss")
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_a_masked_target_without_weight_adds_nothing(impl, draw, gamma):
+    logits, targets, weights = np.concatenate([normal(draw, 3, 3)] * 2), np.arange(3).repeat(2), np.array([0.0, 1.5, 0.5])
+    logits[:2, 0] = -INF
+    truth = focal_by_torch(np.maximum(logits, -1e4), targets, weights, gamma)
+    hint = "a weight of 0 times a loss of ∞ is NaN: what has no weight is left out"
+    assert_loss(impl.focal_loss(logits, targets, weights, gamma), truth, hint=hint, tolerance=1e-10)
 
 
 @pytest.mark.stub("focal_loss")
@@ -635,13 +680,30 @@ def test_other_coefficients_converge_to_an_orthogonal_matrix(impl, draw):
 
 
 @pytest.mark.stub("newton_schulz")
-@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e30])
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-30, 1e-9, 1e30, 1e200, 1e300])
 def test_the_size_of_the_matrix_does_not_matter(impl, draw, scale):
     matrix = normal(draw, draw.size(), draw.size())
+    truth = by_singular_values(matrix)
     hint = "M and a multiple of M have the same result: gradients may be tiny, an ε beside the norm would shrink them"
+    if not 1e-100 < scale < 1e100:
+        hint = "the norm squares all numbers: it overflows, or vanishes, unless they are divided by the largest of them before"
+    assert_close(impl.newton_schulz(matrix * scale), truth, tolerance=1e-10, hint=hint, hint_for="values NaN")
+    same = -np.abs(matrix) * scale
+    truth = by_singular_values(-np.abs(matrix))
     assert_close(
-        impl.newton_schulz(matrix * scale), by_singular_values(matrix), tolerance=1e-10, hint=hint, hint_for="values NaN"
+        impl.newton_schulz(same), truth, tolerance=1e-10, hint="magnitudes count, not the largest number: all are negative"
     )
+
+
+@pytest.mark.stub("newton_schulz")
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e20, 1e37])
+def test_float32_has_fewer_sizes(impl, draw, scale):
+    """Its squares overflow above 1.8e19 and vanish below 1e-22, where gradients may well lie."""
+    matrix = normal(draw, draw.size(), draw.size(), dtype=np.float32)
+    truth = by_singular_values(matrix.astype(np.float64)).astype(np.float32)
+    hint = "the norm in float32 is infinite, and the result 0, or it is 0: divide by the largest number before; float32 stays"
+    came = impl.newton_schulz(matrix * np.float32(scale))
+    assert_close(came, truth, tolerance=1e-3, hint=hint, hint_for="values NaN dtype")
 
 
 @pytest.mark.stub("newton_schulz")
@@ -980,13 +1042,13 @@ def focal_by(slope, *, power=lambda wrong, gamma: wrong**gamma, total=lambda sha
         wrong = np.maximum(1 - p, np.finfo(logits.dtype).tiny)
         onehot = np.eye(logits.shape[1], dtype=logits.dtype)[targets]
         gradient = (share * slope(p, wrong, right, gamma))[:, None] * (onehot - np.exp(log_p))
-        return -float((share * power(wrong, gamma) * right).sum()), gradient
+        return -float((share * power(wrong, gamma) * np.where(share > 0, right, 0)).sum()), gradient
 
     return loss
 
 
 def right_slope(p, wrong, right, gamma):
-    return gamma * wrong ** (gamma - 1) * p * right - wrong**gamma
+    return -gamma * wrong ** (gamma - 1) * special.entr(p) - wrong**gamma
 
 
 def huber_by(value, slope, check=lambda a, b, delta: a.shape == b.shape and a.size > 0 and delta > 0):
@@ -1109,7 +1171,10 @@ def doubled(function):
 TOTAL = "total = scale[targets].sum()"
 SHARED = "(1 - smoothing) * np.eye(K, dtype=logits.dtype)[targets] + smoothing / K"
 SLOPE = "-(wrong**gamma) + gamma * wrong ** (gamma - 1) * np.exp(right) * right"
+NORMED = "    x = x / max(float(np.linalg.norm(x)), 1.0)  # 0 or at least 1; now no singular value is above 1\n"
+SCALED = "x = matrix / (largest if largest > 0 else 1.0)\n" + NORMED.rstrip("\n")
 CHECKED = "scale = checked(logits, targets, weights)"
+MET = "met = np.isfinite(logits[np.arange(len(targets)), targets]); logits, targets = logits[met], targets[met]"
 UNCHECKED = "scale = np.ones(logits.shape[1], logits.dtype) if weights is None else weights"
 
 FAKES = {
@@ -1155,7 +1220,14 @@ FAKES = {
         "divided by the rows": focal_by(right_slope, total=len),
         "summed": focal_by(right_slope, total=lambda share: 1.0),
         "weights ignored": Edit(CHECKED, f"{CHECKED} * 0 + 1"),
-        "not kept above 0": Edit("np.maximum(1 - np.exp(right), np.finfo(logits.dtype).tiny)", "1 - np.exp(right)"),
+        "not kept above 0": Edit("np.maximum(1 - p, np.finfo(logits.dtype).tiny)", "1 - p"),
+        "p log p as it is": Edit("np.where(p > 0, right, 0)", "right"),
+        "no weight times infinity": Edit("np.where(share > 0, right, 0)", "right"),
+        "a masked target that costs a hundred": Edit("log_p[rows, targets]", "np.maximum(log_p[rows, targets], -100)"),
+        "a masked target for free": Edit("np.where(share > 0, right, 0)", "np.where(p > 0, right, 0)"),
+        "a masked target that does not pull": Edit("share * slope)", "share * slope * (p > 0))"),
+        "what is not a number taken for 0": Edit("return float(loss), (", "return float(np.nan_to_num(loss)), np.nan_to_num("),
+        "rows with a masked target left out": Edit(CHECKED, f"{CHECKED}\n    {MET}"),
         "kept far above 0": Edit("np.finfo(logits.dtype).tiny", "0.01"),
         "the tiniest of float64": Edit("np.finfo(logits.dtype).tiny", "np.finfo(np.float64).tiny"),
         "no focus refused": Edit("if not gamma >= 0", "if not gamma > 0"),
@@ -1223,10 +1295,9 @@ FAKES = {
             "return parameter - rate * along, buffer", "parameter -= rate * along\n    return parameter, buffer"
         ),
         "the buffer written over": Edit("buffer = momentum * buffer + gradient", "buffer *= momentum\n    buffer += gradient"),
-        "broadcast": Edit("not parameter.shape == gradient.shape == buffer.shape or ", ""),
-        "as many numbers are enough": Edit(
-            "parameter.shape == gradient.shape == buffer.shape", "parameter.size == gradient.size == buffer.size"
-        ),
+        "broadcast": Edit("len(set(shapes)) > 1 or ", ""),
+        "as many numbers are enough": Edit("len(set(shapes)) > 1", "len(set(map(math.prod, shapes))) > 1"),
+        "the buffer's shape not looked at": Edit("set(shapes)", "set(shapes[:2])"),
         "a momentum of 1 accepted": Edit("momentum < 1", "momentum <= 1"),
         "no momentum refused": Edit("0 <= momentum", "0 < momentum"),
         "momentum by default": lambda parameter, gradient, buffer, rate, momentum=0.9, nesterov=False, decay=0.0: (
@@ -1302,12 +1373,19 @@ FAKES = {
         "float64 for all": doubled(lambda *a, **k: adam_by(plain_adam)(*a, **k)),
     },
     "newton_schulz": {
-        "not divided by the norm": Edit("matrix / norm if norm > 0 else matrix.copy()", "matrix.copy()"),
-        "divided by the largest number": Edit("np.linalg.norm(matrix)", "np.abs(matrix).max(initial=0)"),
-        "divided by the spectral norm": Edit("np.linalg.norm(matrix)", "np.linalg.norm(matrix, 2) if matrix.size else 0.0"),
-        "ε beside the norm": Edit("matrix / norm if norm > 0 else matrix.copy()", "matrix / (norm + 1e-7)"),
-        "the norm at least 1e-7": Edit("matrix / norm if norm > 0 else matrix.copy()", "matrix / max(norm, 1e-7)"),
-        "zeros divided by zero": Edit("if norm > 0 else matrix.copy()", ""),
+        "not divided by the norm": Edit(SCALED, "x = matrix.copy()"),
+        "divided by the largest number": Edit(NORMED, ""),
+        "divided by the spectral norm": Edit("np.linalg.norm(x)", "np.linalg.norm(x, 2) if x.size else 0.0"),
+        "ε beside the norm": Edit(SCALED, "x = matrix / (np.linalg.norm(matrix) + 1e-7)"),
+        "the norm at least 1e-7": Edit(SCALED, "x = matrix / max(np.linalg.norm(matrix), 1e-7)"),
+        "ε beside the largest number": Edit("(largest if largest > 0 else 1.0)", "(largest + 1e-30)"),
+        "zeros divided by zero": Edit("(largest if largest > 0 else 1.0)", "largest"),
+        "squares as they are": Edit(SCALED, "size = float(np.linalg.norm(matrix))\n    x = matrix / (size if size > 0 else 1.0)"),
+        "squares in float64, whatever the dtype": Edit(
+            SCALED, "size = float(np.linalg.norm(matrix.astype(np.float64)))\n    x = matrix / (size if size > 0 else 1.0)"
+        ),
+        "only what is large made small": Edit(SCALED, "x = matrix / max(float(np.linalg.norm(matrix)), 1.0)"),
+        "the largest of positive numbers": Edit("np.abs(matrix).max(initial=0)", "matrix.max(initial=0)"),
         "five steps whatever is asked": Edit("range(steps)", "range(5)"),
         "one step less": Edit("range(steps)", "range(steps - 1)"),
         "the tuned coefficients always": Edit("a, b, c = coefficients", "a, b, c = COEFFICIENTS"),
@@ -1482,22 +1560,25 @@ def focal_with_expm1(logits, targets, weights=None, gamma=2.0):
     gradient = np.exp(log_p)
     gradient[range(N), targets] -= 1
     with np.errstate(invalid="ignore"):
-        slope = share * wrong**gamma * (1 - gamma * np.exp(right) * ratio)
-    return float(-(share * wrong**gamma * right).sum()), gradient * slope[:, None]
+        p = np.exp(right)
+        slope = share * wrong**gamma * (1 - gamma * p * np.where(p > 0, ratio, 0))
+    paid = share > 0
+    return float(-(share * wrong**gamma * right)[paid].sum()), gradient * slope[:, None]
 
 
 def focal_by_autograd(logits, targets, weights=None, gamma=2.0):
     w = refuse(logits, targets, weights)
     if not gamma >= 0:
         raise ValueError("gamma")
+    low = float(np.finfo(logits.dtype).min) / 1e9  # in place of −∞: all else has its limit there
     with torch.enable_grad():
-        z = torch.tensor(logits).requires_grad_()
+        z = torch.tensor(np.maximum(logits, low)).requires_grad_()
         right = F.cross_entropy(z, torch.tensor(targets), reduction="none")
         wrong = (1 - (-right).exp()).clamp(min=torch.finfo(z.dtype).tiny)
         share = torch.tensor(w)[torch.tensor(targets)]
         value = (share * wrong**gamma * right).sum() / share.sum()
         (gradient,) = torch.autograd.grad(value, z)
-    return value.item(), gradient.numpy()
+    return (INF if value > -low / 1e9 else value.item()), gradient.numpy()
 
 
 def huber_by_torch(prediction, target, delta=1.0):
@@ -1567,9 +1648,9 @@ def newton_schulz_transposed(matrix, steps, coefficients):
     """The smaller of both gram matrices, as torch has it."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    size = np.sqrt((x * x).sum()) if x.size and np.sqrt((x * x).sum()) > 0 else np.abs(x).max(initial=0)
-    x = x / (size if size > 0 else 1.0)
-    x = x / max(float(np.sqrt((x * x).sum())), 1e-3)
+    for size in (np.abs(x).max(initial=0), 0):
+        size = size or np.sqrt((x * x).sum())
+        x = x / (size if size > 0 else x.dtype.type(1))
     a, b, c = coefficients
     for _ in range(steps):
         gram = x @ x.T
@@ -1578,8 +1659,9 @@ def newton_schulz_transposed(matrix, steps, coefficients):
 
 
 def newton_schulz_by_horner(matrix, steps, coefficients):
-    size = np.linalg.norm(matrix)
-    x = matrix * 1.0 if size == 0 else matrix / size
+    exact = matrix.astype(np.longdouble)  # its exponents are longer: nothing overflows, nothing vanishes
+    size = np.sqrt((exact**2).sum())
+    x = matrix * 1.0 if size == 0 else (exact / size).astype(matrix.dtype)
     for _ in range(steps):
         right = x.T @ x
         inner = coefficients[1] * np.eye(len(right), dtype=x.dtype) + coefficients[2] * right
@@ -1645,6 +1727,7 @@ VARIANTS = {
             "np.eye(logits.shape[1], dtype=logits.dtype)[targets]",
             "(np.arange(logits.shape[1]) == targets[:, None]).astype(logits.dtype)",
         ),
+        "a floor under log p": Edit("np.where(p > 0, right, 0)", "np.maximum(right, np.finfo(logits.dtype).min)"),
     },
     "huber": {
         "two branches": huber_by(huber_value, huber_slope),
@@ -1667,6 +1750,9 @@ VARIANTS = {
         "products": Edit("gradient**2", "gradient * gradient"),
     },
     "newton_schulz": {
+        "by a power of two": Edit(
+            "x = matrix / (largest if largest > 0 else 1.0)", "x = np.ldexp(matrix, -np.frexp(largest)[1] + 1)"
+        ),
         "the smaller gram matrix": matrix_only(newton_schulz_transposed),
         "Horner's rule on the right": matrix_only(newton_schulz_by_horner),
         "by singular values": matrix_only(newton_schulz_by_values),
