@@ -422,7 +422,7 @@ LEAKS = {"curvatures known number by number": Leak(by_own_curvature, chance=1.0,
 
 
 def demo(config: Config = Config()) -> Figure:
-    """Races, signals through thirty layers, two kinds of decay, what Muon does to singular values, a schedule, and pulls of losses."""
+    """Races, signals through thirty layers, two kinds of decay, what Muon does to singular values, a schedule, and Huber's pull."""
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
     race, layers, decay, values, schedule, pulls = axes.flat
     for name, rate in {"sgd": 1.95, "momentum": 2.0, "nesterov": 1.0, "adam": 0.5, "muon": 1 / 16}.items():
