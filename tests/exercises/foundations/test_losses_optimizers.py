@@ -492,6 +492,11 @@ def assert_shapes_refused(step, draw):
         for case in ((wrong, x, x), (x, wrong, x), (x, x, wrong)):
             with raises(ValueError, hint="a gradient or a state of another shape would be broadcast"):
                 step(*case)
+    for case in ((column.T, column, column), (column, column.T, column), (column, column, column.T)):
+        with raises(
+            ValueError, hint="a column against a row becomes a matrix: as many numbers, or the same sizes, are not enough"
+        ):
+            step(*case)
 
 
 @pytest.mark.stub("sgd")
@@ -688,6 +693,10 @@ def test_the_size_of_the_matrix_does_not_matter(impl, draw, scale):
     if not 1e-100 < scale < 1e100:
         hint = "the norm squares all numbers: it overflows, or vanishes, unless they are divided by the largest of them before"
     assert_close(impl.newton_schulz(matrix * scale), truth, tolerance=1e-10, hint=hint, hint_for="values NaN")
+    holed = matrix.copy()
+    holed.flat[draw.integer(0, matrix.size - 1)] = holed.flat[0] = 0
+    truth = by_singular_values(holed) if holed.any() else holed
+    assert_close(impl.newton_schulz(holed * scale), truth, tolerance=1e-10, hint="any number may be 0, but for the largest one")
     same = -np.abs(matrix) * scale
     truth = by_singular_values(-np.abs(matrix))
     assert_close(
@@ -1298,6 +1307,7 @@ FAKES = {
         "broadcast": Edit("len(set(shapes)) > 1 or ", ""),
         "as many numbers are enough": Edit("len(set(shapes)) > 1", "len(set(map(math.prod, shapes))) > 1"),
         "the buffer's shape not looked at": Edit("set(shapes)", "set(shapes[:2])"),
+        "the same sizes are enough": Edit("set(shapes)", "set(tuple(sorted(shape)) for shape in shapes)"),
         "a momentum of 1 accepted": Edit("momentum < 1", "momentum <= 1"),
         "no momentum refused": Edit("0 <= momentum", "0 < momentum"),
         "momentum by default": lambda parameter, gradient, buffer, rate, momentum=0.9, nesterov=False, decay=0.0: (
@@ -1385,6 +1395,7 @@ FAKES = {
             SCALED, "size = float(np.linalg.norm(matrix.astype(np.float64)))\n    x = matrix / (size if size > 0 else 1.0)"
         ),
         "only what is large made small": Edit(SCALED, "x = matrix / max(float(np.linalg.norm(matrix)), 1.0)"),
+        "the first number for the largest": Edit("np.abs(matrix).max(initial=0)", "np.abs(matrix.flat[0]) if matrix.size else 0"),
         "the largest of positive numbers": Edit("np.abs(matrix).max(initial=0)", "matrix.max(initial=0)"),
         "five steps whatever is asked": Edit("range(steps)", "range(5)"),
         "one step less": Edit("range(steps)", "range(steps - 1)"),
