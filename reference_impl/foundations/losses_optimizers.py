@@ -28,11 +28,11 @@ Around it: a **learning rate** that warms up and then falls along a cosine, **gr
 weighted mean divided? When does focal loss help? Why does Adam correct its bias? How do AdamW and Adam with L2 differ, in a
 formula? What does Muon do to a matrix, and which parameters are not for it? Why warm up? Why He and not Glorot with a ReLU?
 
-**Sources.** Szegedy et al., *Rethinking the Inception Architecture* (2016), section 7; Lin et al., *Focal Loss* (2017), eq. 4 and
-5; Huber, *Robust Estimation of a Location Parameter* (1964); Sutskever et al., *On the importance of initialization and momentum*
-(2013); Kingma and Ba, *Adam* (2015), algorithm 1; Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (2019), algorithm
-2, and *SGDR* (2017), eq. 5; Jordan et al., *Muon* (2024); Pascanu et al., *On the difficulty of training recurrent neural networks*
-(2013), algorithm 1; Glorot and Bengio (2010), eq. 16; He et al., *Delving Deep into Rectifiers* (2015), eq. 10 and 15.
+**Sources.** Szegedy et al., *Rethinking the Inception Architecture* (2016); Lin et al., *Focal Loss* (2017); Huber, *Robust
+Estimation of a Location Parameter* (1964); Sutskever et al., *On the importance of initialization and momentum* (2013); Kingma and
+Ba, *Adam* (2015); Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (2019) and *SGDR* (2017); Jordan et al., *Muon*
+(2024); Pascanu et al., *On the difficulty of training recurrent neural networks* (2013); Glorot and Bengio, *Understanding the
+difficulty of training deep feedforward neural networks* (2010); He et al., *Delving Deep into Rectifiers* (2015).
 
 **In this course.** [Question](../../questions/foundations/losses_optimizers.md) ·
 [exercise](../../notebooks/foundations/losses_optimizers.ipynb) · [solution](../../solutions/foundations/losses_optimizers.ipynb)
@@ -52,8 +52,6 @@ from reference_impl.experiments import Ablation, Leak
 from reference_impl.runtime import Gate
 
 Array = Float[np.ndarray, "*shape"]
-Logits = Float[np.ndarray, "N K"]
-Targets = Int[np.ndarray, " N"]
 Weights = Float[np.ndarray, " K"] | None  # of the classes
 AdamState = tuple[Array, Array, int]  # first and second moments, steps taken
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest start that still ends near 1
@@ -61,13 +59,13 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest start th
 # --- losses, each with its gradient ---
 
 
-def log_softmax(z: Logits) -> Logits:
+def log_softmax(z: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
     """Logarithms of the softmax of each row; the maximum is subtracted, so logits may have any size."""
     shifted = z - z.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def checked(logits: Logits, targets: Targets, weights: Weights) -> Float[np.ndarray, " K"]:
+def checked(logits: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"], weights: Weights) -> Float[np.ndarray, " K"]:
     """The weights of the classes, 1 each where None is given. Raises ValueError unless each row has a target from 0 to K - 1 (NumPy
     would take -1 for the last class), each class a weight, none is negative, and those of the targets add up to more than 0."""
     N, K = logits.shape
@@ -79,7 +77,9 @@ def checked(logits: Logits, targets: Targets, weights: Weights) -> Float[np.ndar
     return scale
 
 
-def cross_entropy(logits: Logits, targets: Targets, weights: Weights = None, smoothing: float = 0.0) -> tuple[float, Logits]:
+def cross_entropy(
+    logits: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"], weights: Weights = None, smoothing: float = 0.0
+) -> tuple[float, Float[np.ndarray, "N K"]]:
     r"""The mean in nats of $-\sum_k q_k \log p_k$, $q_k = w_k ((1 - \varepsilon)[k = y] + \varepsilon / K)$, and its gradient.
 
     The mean is weighted: the sum over rows is divided by the sum of the weights of their targets, as in `F.cross_entropy`. A class
@@ -96,7 +96,9 @@ def cross_entropy(logits: Logits, targets: Targets, weights: Weights = None, smo
     return float(loss), (np.exp(log_p) * q.sum(axis=1, keepdims=True) - q) / total
 
 
-def focal_loss(logits: Logits, targets: Targets, weights: Weights = None, gamma: float = 2.0) -> tuple[float, Logits]:
+def focal_loss(
+    logits: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"], weights: Weights = None, gamma: float = 2.0
+) -> tuple[float, Float[np.ndarray, "N K"]]:
     r"""The weighted mean in nats of $-(1 - p_y)^\gamma \log p_y$, and its gradient; for $\gamma = 0$ it is `cross_entropy`.
 
     The gradient is finite for every $\gamma \ge 0$, also where $p_y$ is 1 in floating point or the target's logit is $-\infty$; that
@@ -116,7 +118,9 @@ def focal_loss(logits: Logits, targets: Targets, weights: Weights = None, gamma:
     return float(loss), (share * slope)[:, None] * toward
 
 
-def huber(prediction: Array, target: Array, delta: float = 1.0) -> tuple[float, Array]:
+def huber(
+    prediction: Float[np.ndarray, "*shape"], target: Float[np.ndarray, "*shape"], delta: float = 1.0
+) -> tuple[float, Float[np.ndarray, "*shape"]]:
     r"""The mean of $r^2 / 2$ where $|r| \le \delta$ and of $\delta (|r| - \delta / 2)$ elsewhere, and its gradient by the prediction.
 
     r: prediction - target. Huber (1964). Raises ValueError if shapes differ (they would be broadcast) or hold nothing, or delta <= 0.
@@ -133,9 +137,9 @@ def huber(prediction: Array, target: Array, delta: float = 1.0) -> tuple[float, 
 
 
 def sgd(
-    parameter: Array, gradient: Array, buffer: Array, rate: float,
-    momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0,
-) -> tuple[Array, Array]:  # fmt: skip
+    parameter: Float[np.ndarray, "*shape"], gradient: Float[np.ndarray, "*shape"], buffer: Float[np.ndarray, "*shape"],
+    rate: float, momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0,
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:  # fmt: skip
     """The parameter and the buffer after one step, as in `torch.optim.SGD`; the buffer begins with zeros.
 
     decay: L2, added to the gradient. Then the buffer becomes momentum times itself plus the gradient; the step goes along it, or
@@ -152,9 +156,9 @@ def sgd(
 
 
 def adam(
-    parameter: Array, gradient: Array, state: AdamState, rate: float, betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8, decay: float = 0.0, decoupled: bool = True,
-) -> tuple[Array, AdamState]:  # fmt: skip
+    parameter: Float[np.ndarray, "*shape"], gradient: Float[np.ndarray, "*shape"], state: AdamState, rate: float,
+    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, decay: float = 0.0, decoupled: bool = True,
+) -> tuple[Float[np.ndarray, "*shape"], AdamState]:  # fmt: skip
     """The parameter and (first moment, second moment, steps taken) after one step; the state begins with zeros, zeros and 0.
 
     decay: with `decoupled` the parameter is first multiplied by 1 - rate * decay (AdamW), else decay times the parameter is added
@@ -179,8 +183,7 @@ def muon(
     parameter: Array, gradient: Array, buffer: Array, rate: float, momentum: float = 0.95, decay: float = 0.0, steps: int = 5
 ) -> tuple[Array, Array]:
     """One step along the orthogonalised Nesterov momentum, longer by √(n / m) where a matrix is tall, as in `torch.optim.Muon`."""
-    n, m = parameter.shape
-    buffer = momentum * buffer + gradient
+    (n, m), buffer = parameter.shape, momentum * buffer + gradient
     along = newton_schulz(gradient + momentum * buffer, steps)
     return parameter * (1 - rate * decay) - rate * math.sqrt(max(1.0, n / m)) * along, buffer
 
@@ -190,14 +193,12 @@ def newton_schulz(
 ) -> Float[np.ndarray, "n m"]:
     r"""$U f(\dots f(\Sigma / \lVert M \rVert_F)) V^\top$ of $M = U \Sigma V^\top$, with $f(x) = ax + bx^3 + cx^5$ applied `steps` times.
 
-    No decomposition is made. M may be so large or so small that its squares overflow or vanish; of zeros the result is zeros. By
-    default, singular values of 1/500 of the norm and more end between 0.68 and 1.21. Jordan et al. (2024). Raises ValueError for
-    anything but a matrix: a kernel is to be flattened before.
+    M may be so large or so small that its squares overflow or vanish; of zeros the result is zeros. By default, singular values of
+    1/500 of the norm and more end between 0.68 and 1.21. Jordan et al. (2024). Raises ValueError unless M has two axes.
     """
     if matrix.ndim != 2:
         raise ValueError(f"expected a matrix, got an array of shape {matrix.shape}")
-    a, b, c = coefficients
-    largest = float(np.abs(matrix).max(initial=0))
+    largest, (a, b, c) = float(np.abs(matrix).max(initial=0)), coefficients
     x = matrix / (largest if largest > 0 else 1.0)
     x = x / max(float(np.linalg.norm(x)), 1.0)  # 0 or at least 1; now no singular value is above 1
     for _ in range(steps):
@@ -226,7 +227,7 @@ def warmup_cosine(step: int, peak: float, warmup: int, total: int, floor: float 
     return floor + (peak - floor) * (1 + math.cos(math.pi * passed)) / 2
 
 
-def clip_by_global_norm(gradients: Sequence[Array], limit: float) -> tuple[list[Array], float]:
+def clip_by_global_norm(gradients: list[Float[np.ndarray, "*n"]], limit: float) -> tuple[list[Float[np.ndarray, "*n"]], float]:
     r"""All gradients times $\min(1, \text{limit} / (\lVert g \rVert + 10^{-6}))$, and their common norm before that.
 
     The norm is that of all numbers of all arrays, computed in float64 and relative to the largest, so that squares neither overflow
@@ -423,8 +424,7 @@ LEAKS = {"curvatures known number by number": Leak(by_own_curvature, chance=1.0,
 
 def demo(config: Config = Config()) -> Figure:
     """Races, signals through thirty layers, two kinds of decay, what Muon does to singular values, a schedule, and Huber's pull."""
-    figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
-    race, layers, decay, values, schedule, pulls = axes.flat
+    figure, ((race, layers, decay), (values, schedule, pulls)) = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
     for name, rate in {"sgd": 1.95, "momentum": 2.0, "nesterov": 1.0, "adam": 0.5, "muon": 1 / 16}.items():
         race.loglog(run(name, quadratic(0), rate), label=name)
     race.set(title="Curvatures from 1/10,000 to 1", xlabel="step", ylabel="loss over the first")

@@ -1399,8 +1399,8 @@ FAKES = {
         "the largest of positive numbers": Edit("np.abs(matrix).max(initial=0)", "matrix.max(initial=0)"),
         "five steps whatever is asked": Edit("range(steps)", "range(5)"),
         "one step less": Edit("range(steps)", "range(steps - 1)"),
-        "the tuned coefficients always": Edit("a, b, c = coefficients", "a, b, c = COEFFICIENTS"),
-        "the convergent coefficients always": Edit("a, b, c = coefficients", "a, b, c = 15 / 8, -10 / 8, 3 / 8"),
+        "the tuned coefficients always": Edit(", coefficients\n", ", COEFFICIENTS\n"),
+        "the convergent coefficients always": Edit(", coefficients\n", ", (15 / 8, -10 / 8, 3 / 8)\n"),
         "the convergent coefficients by default": lambda matrix, steps=5, coefficients=CONVERGENT: matrix_only(
             by_singular_values
         )(matrix, steps, coefficients),
@@ -1799,6 +1799,8 @@ VARIANTS = {
 SHAPE = "only the shape and the dtype of the logits are looked at there"
 EQUAL = "the shapes are equal there, and a size belongs to a shape"
 NOTHING = "it is multiplied by q, which is 0 there"
+SHARE = "it is multiplied by the share, which is 0 there"
+NEVER = "it is multiplied by p, which is 0 there"
 ZEROS = "zeros divided by anything are zeros"
 SUM = "a maximum, a sum and `all` do not depend on the order"
 EQUIVALENT = {
@@ -1808,6 +1810,10 @@ EQUIVALENT = {
         "constant: np.where(q > 0, log_p, 0) -> np.where(q > 0, log_p, -1)": NOTHING,
     },
     "focal_loss": {
+        "constant: np.where(share > 0, right, 0) -> np.where(share > 0, right, 1)": SHARE,
+        "constant: np.where(share > 0, right, 0) -> np.where(share > 0, right, -1)": SHARE,
+        "constant: np.where(p > 0, right, 0) -> np.where(p > 0, right, 1)": NEVER,
+        "constant: np.where(p > 0, right, 0) -> np.where(p > 0, right, -1)": NEVER,
         "argument ignored: checked(logits, targets, weights) -> checked(np.zeros_like(logits), targets, weights)": SHAPE,
     },
     "huber": {
@@ -1816,8 +1822,10 @@ EQUIVALENT = {
     },
     "adam": {"order: betas -> list(betas)[::-1]": SUM},
     "newton_schulz": {
-        "call dropped: matrix / norm if norm > 0 else matrix.copy() -> matrix / norm if norm > 0 else matrix": "nothing is written into x",
-        "argument ignored: matrix.copy -> np.zeros_like(matrix).copy": "the norm is 0 there, so the matrix is zeros",
+        "constant: np.abs(matrix).max(initial=0) -> np.abs(matrix).max(initial=-1)": "magnitudes are never negative; of none, 1 is taken",
+        "constant: largest if largest > 0 else 1.0 -> largest if largest > 0 else 2.0": ZEROS,
+        "constant: largest if largest > 0 else 1.0 -> largest if largest > 0 else 0.5": ZEROS,
+        "constant: max(float(np.linalg.norm(x)), 1.0) -> max(float(np.linalg.norm(x)), 0.5)": "the norm is 0 or at least 1",
         "operands: c * gram @ gram -> gram @ (c * gram)": "a number may stand anywhere in a product",
     },
     "warmup_cosine": {
