@@ -227,7 +227,7 @@ def warmup_cosine(step: int, peak: float, warmup: int, total: int, floor: float 
     return floor + (peak - floor) * (1 + math.cos(math.pi * passed)) / 2
 
 
-def clip_by_global_norm(gradients: list[Float[np.ndarray, "*n"]], limit: float) -> tuple[list[Float[np.ndarray, "*n"]], float]:
+def clip_by_global_norm(gradients: list[Float[np.ndarray, "..."]], limit: float) -> tuple[list[Float[np.ndarray, "..."]], float]:
     r"""All gradients times $\min(1, \text{limit} / (\lVert g \rVert + 10^{-6}))$, and their common norm before that.
 
     The norm is that of all numbers of all arrays, computed in float64 and relative to the largest, so that squares neither overflow
