@@ -11,6 +11,7 @@ from importlib.resources import files
 
 from reference_impl.data import Preview
 
+
 @dataclass(frozen=True)
 class Prose:
     """names: the pages, sorted; texts: their texts, one paragraph a line, in the same order."""
