@@ -7,11 +7,9 @@ pages go on changing. Whole pages are held out, about an eighth; no line stands 
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from importlib.resources import files
 
 from reference_impl.data import Preview
-
-FILE = Path(__file__).parent / "prose" / "zh.txt"  # pages, a form feed between two; the first line of each is the page's name
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ def load(split: str) -> Prose:
     """The `train` or `test` pages. Raises ValueError for another name."""
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    pages = [page.partition("\n") for page in FILE.read_text(encoding="utf-8").split("\f")]
+    file = files("reference_impl.data") / "prose" / "zh.txt"  # a form feed between two pages; each begins with its name in a line
+    pages = [page.partition("\n") for page in file.read_text(encoding="utf-8").split("\f")]
     kept = [(name, text) for name, _, text in pages if _held_out(name) == (split == "test")]
     return Prose(tuple(name for name, _ in kept), tuple(text for _, text in kept))
 

@@ -352,7 +352,7 @@ def spelling_by(order: str, tokens: Sequence[bytes], often: Mapping[int, int] | 
         cut = wordpiece_encode(visible, pieces, longest=len(visible)) if order == "longest" else viterbi_unigram(visible, scores)
         return [pieces[piece] for piece in cut]
 
-    return spelling
+    return lru_cache(None)(spelling)
 
 
 def bytes_per_token(spelling: Callable[[str], Sequence[Any]], words: Counter[str]) -> float:
