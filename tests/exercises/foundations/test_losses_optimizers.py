@@ -1802,6 +1802,7 @@ NOTHING = "it is multiplied by q, which is 0 there"
 SHARE = "it is multiplied by the share, which is 0 there"
 NEVER = "it is multiplied by p, which is 0 there"
 ZEROS = "zeros divided by anything are zeros"
+SET = "a set has no order"
 SUM = "a maximum, a sum and `all` do not depend on the order"
 EQUIVALENT = {
     "cross_entropy": {
@@ -1819,6 +1820,10 @@ EQUIVALENT = {
     "huber": {
         "argument confused: prediction.size -> target.size": EQUAL,
         "argument ignored: prediction.size -> np.zeros_like(prediction).size": EQUAL,
+    },
+    "sgd": {
+        "order: (parameter.shape, gradient.shape, buffer.shape) -> (gradient.shape, parameter.shape, buffer.shape)": SET,
+        "order: (parameter.shape, gradient.shape, buffer.shape) -> (parameter.shape, buffer.shape, gradient.shape)": SET,
     },
     "adam": {"order: betas -> list(betas)[::-1]": SUM},
     "newton_schulz": {
