@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from course.guard import Change, Guard, as_tensor, spoil, strided, tensors_in
-from course.wire import UNCOPIED, Changed, ImplementationError, Named, Remote, Target, describe, is_answer_file
+from course.wire import UNCOPIED, Changed, ImplementationError, Named, Remote, Target, bases_of, describe, is_answer_file
 
 PLAIN = (type(None), bool, int, float, str)
 
@@ -204,7 +204,9 @@ class Executor:
             raise ImplementationError(what, "NotImplementedError", str(error)) from None
         except Exception as error:
             first = (str(error).strip() or "no message").splitlines()[0]
-            raise ImplementationError(what, type(error).__name__, first, last_line(error)) from None
+            raised = ImplementationError(what, type(error).__name__, first, last_line(error))
+            raised.bases = bases_of(error)
+            raise raised from None
 
     def held(self, object_id: int | None) -> Any:
         """The object with this number; None if there is none."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 # A learner has not asked for strided inputs, and need not read that some function would be quicker without.
 warnings.filterwarnings("ignore", message=r".*non-contiguous", category=UserWarning)
 
+PLAIN = (bool, int, float, complex, str, bytes, np.generic)
 Change = tuple[str, str]  # which argument (or "torch", "NumPy", "Python"), and what of it
 
 # Switches of torch: what is said of one that was moved, how it is read, and how it is put back.
@@ -59,7 +60,8 @@ class Guard:
 
 
 def same(came: Any, copy: Any) -> bool:
-    """Whether a copy still holds what came: tensors and arrays bit for bit, lists and dicts item by item. Objects are not looked into."""
+    """Whether a copy still holds what came: tensors and arrays bit for bit, lists and dicts item by item, numbers and text by value. Objects are not looked
+    into."""
     if isinstance(came, Tensor):
         if not isinstance(copy, Tensor) or came.shape != copy.shape or came.dtype != copy.dtype:
             return False
@@ -73,6 +75,8 @@ def same(came: Any, copy: Any) -> bool:
         return type(copy) is type(came) and len(copy) == len(came) and all(map(same, came, copy))
     if isinstance(came, dict):
         return isinstance(copy, dict) and list(copy) == list(came) and all(same(came[key], copy[key]) for key in came)
+    if isinstance(came, PLAIN):
+        return type(copy) is type(came) and (bool(copy == came) or (copy != copy and came != came))
     return True
 
 

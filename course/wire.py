@@ -1,5 +1,6 @@
 """What crosses between a test and an implementation: stand-ins for what stays on the other side, calls, changes and errors."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ class ImplementationError(AssertionError):
 
     hint: a likely cause, where the test knows one. late: it is of a call made earlier than the one that brought it up.
     changes: what the call had changed when it raised, as in `Changed`. broken: what is wrong with that, once it was judged.
+    bases: the built-in exceptions that what was raised is one of, by name (`ValueError` of a `LinAlgError`).
     said: what the answer says of it, in quotes and fit for a report, where the answer is a stranger's. number: the line of the answer's
     file that it came from, if that is known.
     public: what may be told to everybody; it repeats nothing that the answer said.
@@ -63,6 +65,7 @@ class ImplementationError(AssertionError):
     hint = ""
     late = False
     broken: AssertionError | None = None
+    bases: Sequence[str] = ()
     said = ""
     number = 0
 
@@ -100,6 +103,11 @@ def describe(value: Any) -> str:
 def _key(key: Any) -> str:
     """A key of a learner's dict, if it is a plain name: with digits it could tell what was asked."""
     return repr(key) if isinstance(key, str) and len(key) <= 30 and key.replace("_", "").isalpha() else "…"
+
+
+def bases_of(error: BaseException) -> list[str]:
+    """The built-in exceptions that an error is one of, by name."""
+    return [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
 
 
 def is_answer_file(filename: str) -> bool:

@@ -7,7 +7,8 @@ axis holds, and a change of what an argument's name no longer stands for.
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 
 Change = tuple[str, ast.AST, ast.AST | list[ast.stmt]]
 
@@ -15,13 +16,37 @@ RESULT = "_result"
 SPOILED = 2  # arguments of a stub that are changed in place, one a mutant
 
 
+def aliases(tree: ast.Module) -> dict[str, ast.expr]:
+    """What the module's own names stand for in an annotation: `Vector = Float[np.ndarray, " n"]`."""
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    return {target.id: node.value for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+
+
+def written_out(annotation: ast.expr | None, names: Mapping[str, ast.expr]) -> str:
+    """The text of an annotation with the module's aliases replaced by what they stand for; empty if there is none."""
+    return "" if annotation is None else ast.unparse(_WrittenOut(names).visit(copy.deepcopy(annotation)))
+
+
+class _WrittenOut(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, ast.expr]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.visit(copy.deepcopy(self.names[node.id])) if node.id in self.names else node
+
+
 def breaches(
-    function: ast.FunctionDef | ast.AsyncFunctionDef, body: Sequence[ast.stmt], *, of_module: bool, numpy: bool = False
+    function: ast.FunctionDef | ast.AsyncFunctionDef,
+    body: Sequence[ast.stmt],
+    names: Mapping[str, ast.expr],
+    *,
+    of_module: bool,
+    numpy: bool = False,
 ) -> Iterator[Change]:
-    """The changes that break a rule. body: the statements without the docstring; of_module: whether it is a method of a module;
-    numpy: whether the function is of a module that knows NumPy and no torch."""
-    arguments = {a.arg: ast.unparse(a.annotation) if a.annotation else "" for a in _all(function.args)}
-    first, returned = body[0], ast.unparse(function.returns) if function.returns else ""
+    """The changes that break a rule. body: the statements without the docstring; names: the module's `aliases`; of_module: whether it is a
+    method of a module; numpy: whether the function is of a module that knows NumPy and no torch."""
+    arguments = {a.arg: written_out(a.annotation, names) for a in _all(function.args)}
+    first, returned = body[0], written_out(function.returns, names)
     yield "seed", first, [_statement("np.random.seed(0)" if numpy else "torch.manual_seed(0)"), first]
     tensors = [name for name, kind in arguments.items() if _is_tensor(kind)]
     rebound = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}

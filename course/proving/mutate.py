@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from course.errors import CourseError
-from course.proving.breaches import breaches
+from course.proving.breaches import aliases, breaches, written_out
 from course.units.source import find_definition
 
 
@@ -99,6 +99,7 @@ class Scope:
     imported: set[str]
     detached: frozenset[str]  # arguments of which no gradient is asked
     devices: bool
+    aliases: dict[str, ast.expr]  # of annotations
     parents: dict[int, tuple[ast.AST, str, int | None]] = field(default_factory=dict)
     arguments: dict[str, ast.arg] = field(default_factory=dict)
     defaults: dict[str, ast.expr] = field(default_factory=dict)
@@ -121,7 +122,7 @@ class Scope:
 
     def annotation(self, name: str) -> str:
         argument = self.arguments.get(name)
-        return ast.unparse(argument.annotation) if argument is not None and argument.annotation is not None else ""
+        return written_out(argument.annotation, self.aliases) if argument is not None else ""
 
     def is_tensor(self, name: str) -> bool:
         return any(word in self.annotation(name) for word in ("Float[", "Int[", "Bool[", "Tensor"))
@@ -173,9 +174,8 @@ def mutants(source: str, stub: str, *, no_gradient: Iterable[str] = (), devices:
         isinstance(node, ast.ClassDef) and function in node.body and any("Module" in ast.unparse(base) for base in node.bases)
         for node in tree.body
     )
-    broken = breaches(
-        function, _body(function), of_module=of_module, numpy=scope.library == "np"
-    )  # last: a change that both make keeps its older name
+    broken = breaches(function, _body(function), scope.aliases, of_module=of_module, numpy=scope.library == "np")
+    # The breaches last: a change that both make keeps its older name.
     for operator, target, replacement in itertools.chain(_changes(function, scope), broken):
         made = writer.write(target, replacement, seen)
         if made is None:
@@ -204,7 +204,7 @@ def _body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
 def _survey(tree: ast.Module, function: ast.FunctionDef | ast.AsyncFunctionDef, detached: frozenset[str], devices: bool) -> Scope:
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
-    scope = Scope(function, names, detached, devices)
+    scope = Scope(function, names, detached, devices, aliases(tree))
     waiting: list[ast.AST] = [function]
     while waiting:
         node = waiting.pop()

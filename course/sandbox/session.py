@@ -236,19 +236,20 @@ class Session:
         if "ok" in reply:
             return reply["ok"]
         error = reply["error"]
-        if type(error) is not dict or error.keys() != {*TEXT_LIMIT, "at", "number", "changes"}:
+        if type(error) is not dict or error.keys() != {*TEXT_LIMIT, "at", "number", "changes", "bases"}:
             raise WireError("its error is malformed")
-        at, line, changes, texts = error.pop("at"), error.pop("number"), error.pop("changes"), error.values()
+        at, line, changes, bases = error.pop("at"), error.pop("number"), error.pop("changes"), error.pop("bases")
         if (
             type(at) is not int
             or not 0 <= at < len(asked)
             or type(line) is not int
             or type(changes) is not list
-            or any(type(text) is not str for text in texts)
+            or type(bases) is not list
+            or any(type(text) is not str for text in (*error.values(), *bases))
         ):
             raise WireError("its error is malformed")
         raised = _raised(asked[at], **{name: words.plain(error[name], limit) for name, limit in TEXT_LIMIT.items()})
-        raised.number, raised.changes = line, changes
+        raised.number, raised.changes, raised.bases = line, changes, bases
         raised.late = at < len(asked) - 1 and not at_once
         raise raised
 

@@ -14,7 +14,7 @@ import torch
 
 from course.executor import Executor, last_line
 from course.sandbox import codec
-from course.wire import ImplementationError, Target, is_answer_file
+from course.wire import ImplementationError, Target, bases_of, is_answer_file
 
 MODULE = "answer"
 
@@ -39,7 +39,7 @@ def serve(reading: int, writing: int) -> None:
             try:
                 value = served.do(request)
             except BaseException as error:  # SystemExit and KeyboardInterrupt too: a learner's function may raise anything
-                failed = {**describe_error(error), "changes": changes_of(error), "number": line_number(error), "at": told}
+                failed = {**describe_error(error), **around(error), "number": line_number(error), "at": told}
         if "id" not in request:
             told += 1
             continue
@@ -48,7 +48,7 @@ def serve(reading: int, writing: int) -> None:
             message = codec.encode(reply)
         except Exception as error:
             text = f"{what_of(request)} returned what cannot be sent: {error}"
-            problem = {"kind": "", "line": "", "message": text, "changes": [], "number": 0, "at": told}
+            problem = {"kind": "", "line": "", "message": text, "changes": [], "bases": [], "number": 0, "at": told}
             message = codec.encode({"id": request["id"], "error": problem})
         failed, told = None, 0
         try:
@@ -146,9 +146,11 @@ def describe_error(error: BaseException) -> dict[str, str]:
     return dict(zip(("kind", "message", "line"), clean, strict=True))
 
 
-def changes_of(error: BaseException) -> list[Any]:
-    """What a call had changed when it raised."""
-    return error.changes if isinstance(error, ImplementationError) else []
+def around(error: BaseException) -> dict[str, Any]:
+    """What a call had changed when it raised, and which built-in exceptions its error is one of."""
+    if isinstance(error, ImplementationError):
+        return {"changes": error.changes, "bases": list(error.bases)}
+    return {"changes": [], "bases": bases_of(error)}
 
 
 def line_number(error: BaseException) -> int:

@@ -183,7 +183,8 @@ def jacobian(f: Softmax | Watched, x: Vector) -> Float[np.ndarray, "m n"]:
 def hessian_vector_product(f: Smooth, x: Vector, v: Vector) -> Vector:
     """H v from two gradients, a central difference along v with a step of length cbrt(eps) max(1, |x|), however long v is.
 
-    Zero where v is, and then no gradient is asked for. Pearlmutter (1994), from one side. Raises ValueError if the shapes differ.
+    Zero where v is, and then no gradient is asked for. Nocedal and Wright (2006), section 8.1, there from one side; Pearlmutter (1994) is
+    the exact product. Raises ValueError if the shapes differ.
     """
     if x.shape != v.shape:
         raise ValueError(f"expected a vector of the shape of x, {x.shape}, got {v.shape}")

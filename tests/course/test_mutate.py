@@ -161,6 +161,23 @@ def test_data_may_be_detached_by_a_right_answer():
     assert not any(operator in ("detach", "no_grad") for operator, _ in bodies(body, no_gradient=["x", "y"]))
 
 
+@pytest.mark.parametrize("numpy", [False, True])
+def test_an_alias_is_read_as_what_it_stands_for(numpy):
+    """Also an alias of an alias: whoever names a long annotation gets the same mutants as whoever writes it out."""
+    array, library = ("np.ndarray", "import numpy as np") if numpy else ("torch.Tensor", "import torch")
+    head = f"{library}\nfrom jaxtyping import Float\n"
+    body = "    if len(x) < 2:\n        raise ValueError('no')\n    return x * y\n"
+    plain = f'Float[{array}, "B D"]'
+    named = f"Matrix = {plain}\nWeights = Matrix | None\n"
+
+    def found(annotation, other):
+        return {m.id for m in mutants(f"{head}{named}def f(x: {annotation}, y: {other}) -> {annotation}:\n{body}", "f")}
+
+    assert found("Matrix", "Weights") == found(plain, f"{plain} | None")
+    operators = {name.partition(":")[0] for name in found("Matrix", "Matrix")}
+    assert operators >= {"argument changed", "changed, then refused", "squeeze", "dtype"}
+
+
 def test_what_no_test_could_tell_is_left_alone():
     found = [
         text

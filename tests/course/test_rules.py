@@ -217,6 +217,44 @@ def test_what_is_refused_is_left_alone():
             answered("logs", body).logs(x)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "words.sort()",
+        "words[0] = ''",
+        "words[:] = [word.lower() for word in words]",
+        "table.update({'A': 7})",
+        "table['A'] = float(table['A'])",
+    ],
+)
+def test_lists_of_plain_values_are_left_alone(change):
+    """At equal length too, where only a value tells."""
+    right = "return [table.get(word, 0) for word in words]"
+    words, table = ["b", "A"], {"A": 1}
+    assert answered("counts", f"def counts(words, table):\n    {right}").counts(words, table) == [0, 1]
+    wrong = f"def counts(words, table):\n    was = [table.get(word, 0) for word in words]\n    {change}\n    return was"
+    with pytest.raises(RuleBroken, match=r"counts changes its argument `(words|table)` in place"):
+        answered("counts", wrong).counts(words, table)
+
+
+def test_numbers_are_the_same_by_value_and_type():
+    nan = float("nan")
+    assert same([nan, 1, "a", None, b"x", True], [nan, 1, "a", None, b"x", True])
+    assert same(np.float64(2.0), np.float64(2.0))
+    for came, copy in [([1], [2]), ([1], [1.0]), ([True], [1]), ([nan], [1.0]), (["a"], ["b"]), ([b"a"], ["a"]), ([0.5], [nan])]:
+        assert not same(came, copy), f"{copy} is not {came}"
+
+
+def test_an_error_derived_from_the_expected_one_is_a_refusal():
+    for error in ("np.linalg.LinAlgError('singular')", "type('Mine', (ValueError,), {})('no')"):
+        with raises(ValueError):
+            answered("logs", f"import numpy as np\ndef logs(x):\n    raise {error}").logs(Draw(3).normal(4, 3))
+    with pytest.raises(ImplementationError, match="expected a LookupError"), raises(LookupError):
+        answered("logs", "def logs(x):\n    raise ValueError('no')").logs(Draw(3).normal(4, 3))
+    with pytest.raises(ImplementationError, match="logs"), raises(RuntimeError):  # though Python derives the one from the other
+        answered("logs", "def logs(x):\n    raise NotImplementedError('logs: yours to write')").logs(Draw(3).normal(4, 3))
+
+
 def test_an_unexpected_error_is_told_as_it_is():
     """Whoever crashes half-way is told of the crash, not of what was changed before it."""
     with pytest.raises(ImplementationError, match="ValueError: not positive"):

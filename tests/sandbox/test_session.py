@@ -122,6 +122,7 @@ def test_errors_of_the_learner_arrive_as_they_are_here(session):
     error = caught.value
     assert (error.what, error.kind, error.message) == ("fails", "ValueError", "first line"), error
     assert error.line == 'in fails: raise ValueError("first line\\nsecond \\x1b[31mline")', error.line
+    assert list(error.bases) == ["ValueError", "Exception", "BaseException", "object"], "a test may expect one of these"
     with pytest.raises(ImplementationError) as caught:
         session.call(Target("hole"), [], {})
     assert (caught.value.kind, caught.value.message) == ("NotImplementedError", "hole: yours to write")

@@ -554,6 +554,9 @@ def test_a_hessian_that_is_none_is_refused(impl, draw):
             ValueError, hint="zeros have no curvature, and a Hessian has a row and a column for each number of the gradient"
         ):
             impl.newton_step(g, np.zeros(shape) if shape == (n, n) else np.ones(shape))
+    for shape in ((1, 1, 1), (1, 1, 1, 1)):  # NumPy refuses most of the others by itself, and these it does not
+        with raises(ValueError, hint="one number in a table of more axes is no matrix: compare the shapes"):
+            impl.newton_step(g[:1], np.ones(shape))
 
 
 @pytest.mark.stub("newton_step")
@@ -680,6 +683,10 @@ def test_so_many_tries_and_no_more(impl, draw):
         assert_close(
             found, expected, hint="`tries` steps are tried: start · shrink^0 to start · shrink^(tries − 1); 0 if none will do"
         )
+    f, truth = some_function(impl, draw, "wells", k + 1)
+    x = gaussian(draw, k + 1)
+    found = impl.backtracking(f, x, -gradient_of(truth, x), tries=0)
+    assert_close(found, 0.0, what="the step of no tries", hint="0 if none of `tries` steps will do, wherever x is")
 
 
 @pytest.mark.stub("backtracking")
@@ -1815,6 +1822,9 @@ EQUIVALENT = {
     "gradient_check": {
         "operands: slope - float(gradient @ d) -> float(gradient @ d) - slope": "only the magnitude is looked at",
         "operands: gradient @ d -> d @ gradient": PRODUCT,
+    },
+    "jacobian": {
+        "argument ignored: f(x) -> f(np.zeros_like(x))": "only the number of outputs is looked at, and f has as many everywhere"
     },
     "newton_step": {
         "operands: hessian - hessian.T -> hessian.T - hessian": "only the norm of the difference is looked at",
