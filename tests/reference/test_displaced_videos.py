@@ -3,7 +3,9 @@
 import pytest
 import torch
 from scipy.stats import kstest
+from sklearn.linear_model import Ridge
 
+from reference_impl.convert.image_to_video import linear_videos, moved_aside
 from reference_impl.convert.video_to_text import displace, place_named
 from reference_impl.data import digits_in_motion as motion
 from reference_impl.judges import direction_judge, place_judge
@@ -80,3 +82,28 @@ def test_the_place_counts_whatever_the_digit():
     right = [motion.caption((digit + 1) % 10, place) for digit, place in zip(split.digits.tolist(), places, strict=True)]
     assert place_named(right, split) == 1
     assert place_named([*right[:2], "no caption", motion.caption(0, places[3], 4, "zh")], split) == 0.75
+
+
+@pytest.mark.parametrize("pixels", [-5, -1, 1, 2, 5])
+def test_moved_aside_is_across_the_motion(pixels):
+    """By so many pixels on the one axis that the motion leaves alone, and nothing of the digit leaves the picture."""
+    split = motion.load("test")
+    gone = middle(moved_aside(split.videos, split.places, pixels)) - middle(split.videos)  # (B, 8, 2), down and right
+    along = torch.tensor([motion.DIRECTIONS[place] for place in motion.PLACES])[split.places].abs()[:, None].double()
+    torch.testing.assert_close(
+        gone, (pixels * (1 - along)).expand_as(gone), rtol=0, atol=0.3, msg="it moved another way, or lost ink"
+    )
+
+
+def test_linear_videos_are_those_of_ridge_regression():
+    known, asked = motion.load("train"), motion.load("test")
+    aside = [moved_aside(known.videos, known.places, pixels) for pixels in (-1, 0, 1)]
+    for moved, videos in (((0,), known.videos), ((-1, 0, 1), torch.cat(aside))):
+        given = torch.nn.functional.pad(videos[:, -1].flatten(1), (0, 1), value=1.0)  # the constant is shrunk like the others
+        truth = Ridge(alpha=0.01, fit_intercept=False).fit(given.double().numpy(), videos.flatten(1).double().numpy())
+        images = torch.nn.functional.pad(asked.images.flatten(1), (0, 1), value=1.0)
+        expected = torch.from_numpy(truth.predict(images.double().numpy())).clamp(0, 1).view_as(asked.videos).float()
+        off = (linear_videos(asked.images, moved) - expected).abs()  # the unit's products are those of float32
+        assert off.max() < 0.01 and off.mean() < 1e-5, (
+            f"it is another linear map: off by up to {off.max():.2g}, {off.mean():.2g} on average"
+        )
