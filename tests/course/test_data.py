@@ -13,7 +13,7 @@ from PIL import Image
 from course.errors import CourseError
 from course.media import previews as data
 
-NAMES = ["digits", "digits_in_company", "digits_in_motion", "free_spoken_digits", "python_docs"]
+NAMES = ["chinese_prose", "digits", "digits_in_company", "digits_in_motion", "free_spoken_digits", "python_docs"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +74,8 @@ def test_the_table_and_the_list(aigc, monkeypatch):
     status, out, err = aigc("data", "--json")
     listed = json.loads(out)
     assert [entry["name"] for entry in listed] == NAMES
-    assert listed[0]["licence"] == "CC BY 4.0" and listed[0]["card_zh"] == "reference_impl/data/cards/digits.zh.md"
-    assert json.loads(aigc("data", "digits", "--json")[1]) == listed[:1]
+    assert listed[1]["licence"] == "CC BY 4.0" and listed[1]["card_zh"] == "reference_impl/data/cards/digits.zh.md"
+    assert json.loads(aigc("data", "digits", "--json")[1]) == listed[1:2]
 
 
 def test_previews_can_be_opened(aigc, tmp_path):
@@ -84,6 +84,7 @@ def test_previews_can_be_opened(aigc, tmp_path):
     assert status == 0
     assert "no preview of free_spoken_digits: the Free Spoken Digit Dataset is not part of the course" in err
     written = {
+        "chinese_prose.txt",
         "digits.png",
         *(f"digits_in_company.{kind}" for kind in ("png", "gif", "wav", "txt")),
         "digits_in_motion.png",
