@@ -80,8 +80,9 @@ from reference_impl.shortcuts import LENGTH, SEEN
 class Config:
     """embedding, latent, hidden (of the encoder) and channels are widths. noise: the deviation of what is added to embeddings, which
     have deviation 1. moved: whether the generator draws in the middle and then moves the picture, or draws in place from one code for
-    both. condition: how the discriminator takes the embedding in, `projection`, `concatenation` or `none`; mismatched: whether it
-    sees mismatched pairs. The rest drives `train`."""
+    both. separate: whether what it then moves is drawn from the digit's half alone, or from the whole embedding. condition: how the
+    discriminator takes the embedding in, `projection`, `concatenation` or `none`; mismatched: whether it sees mismatched pairs. The rest
+    drives `train`."""
 
     embedding: int = 32
     latent: int = 32
@@ -89,6 +90,7 @@ class Config:
     channels: int = 16
     noise: float = 0.7
     moved: bool = True
+    separate: bool = True
     condition: str = "projection"
     mismatched: bool = True
     encoder_steps: int = 250
@@ -166,6 +168,15 @@ class ConditionalBatchNorm(nn.Module):
         return gain[:, :, None, None] * self.norm(x) + bias[:, :, None, None]
 
 
+def told(embeddings: Float[Tensor, "B E"], config: Config) -> Float[Tensor, "B K"]:
+    """What the generator is given of them: all, K = E. Unless `separate`, for the ablation, in a row twice as long: its first half, which
+    draws, is the whole embedding, and its second, which moves, has the place's half alone, behind zeros."""
+    if config.separate:
+        return embeddings
+    digit, place = embeddings.chunk(2, dim=1)  # (B, E / 2) each
+    return torch.cat([digit, place, torch.zeros_like(digit), place], dim=1)  # (B, 2E)
+
+
 class Generator(nn.Module):
     """From noise and an embedding to a 24×24 image: drawn in the middle by what is said of the digit, then moved by what is said of the
     place. Without `moved`, the ablation, the whole embedding draws, and in place.
@@ -177,9 +188,9 @@ class Generator(nn.Module):
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
-        C, half = config.channels, config.embedding // 2
+        C, half = config.channels, config.embedding // (2 if config.separate else 1)  # half of what it is `told`
         self.moved = config.moved
-        inputs = config.latent + (half if config.moved else config.embedding)
+        inputs = config.latent + (half if config.moved else 2 * half)
         self.input = nn.Linear(inputs, 36 * 4 * C)
         self.norms = nn.ModuleList(ConditionalBatchNorm(width, inputs) for width in (4 * C, 2 * C))
         self.ups = nn.ModuleList(
@@ -370,7 +381,7 @@ def train(
         other = mismatch(classes[batch], torch.rand(B, B, generator=random)).to(device)
 
         with torch.no_grad(), autocast(device, precision):
-            fakes = generator(z[0], e)
+            fakes = generator(z[0], told(e, config))
         kinds = 3 if config.mismatched else 2  # real, fake, mismatched
         images, conditions = torch.cat([x, fakes, x][:kinds]), torch.cat([e, e, e[other]][:kinds])
         with autocast(device, precision):
@@ -381,7 +392,7 @@ def train(
 
         discriminator.requires_grad_(False)
         with autocast(device, precision):
-            scores = discriminator(generator(z[1], e), e)
+            scores = discriminator(generator(z[1], told(e, config)), e)
         optimizers[0].zero_grad()
         generator_loss(scores.float()).backward()
         optimizers[0].step()
@@ -397,7 +408,7 @@ def train(
 def imagine(model: SpeechToImage, embeddings: Float[Tensor, "N E"], seed: int) -> Float[Tensor, "N 1 24 24"]:
     """An image (ink in [0, 1]) for each embedding, with noise drawn from `seed`."""
     noise = torch.randn(len(embeddings), model.config.latent, generator=torch.Generator().manual_seed(seed))
-    return model.generator(noise.to(embeddings), embeddings).clamp(0, 1)
+    return model.generator(noise.to(embeddings), told(embeddings, model.config)).clamp(0, 1)
 
 
 def convert(model: SpeechToImage, waveforms: Float[Tensor, "N S"], *, seed: int = 0) -> Float[Tensor, "N 1 24 24"]:
@@ -483,6 +494,7 @@ GATES = (
 ABLATIONS = {
     "a discriminator that is not told the condition": Ablation(Config(condition="none"), "digit_accuracy", higher_by=0.5),
     "one code for digit and place": Ablation(Config(moved=False), "digit_accuracy_compositional", higher_by=0.5),
+    "one code, then moved": Ablation(Config(separate=False), "digit_accuracy_compositional", higher_by=0.5),
 }
 LEAKS = LENGTH | SEEN
 

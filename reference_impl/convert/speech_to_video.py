@@ -405,6 +405,49 @@ def held_out(
     return spoken, torch.cat([contents(bank) for bank in banks]), seen, torch.cat([contents(part) for part in videos])
 
 
+# --- without a shared space ---
+
+
+def _next_ones(data: motion.Split, groups: list[Bool[Tensor, " N"]]) -> Int[Tensor, " Q"]:
+    """An item of `data` from each group; the i-th group gives its i-th item, from the start again past its last, so that handwritings vary."""
+    rows = [group.nonzero().flatten() for group in groups]
+    return torch.stack([row[i % len(row)] for i, row in enumerate(rows)])
+
+
+def copied(waveforms: Float[Tensor, "Q S"], data: motion.Split) -> Float[Tensor, "Q 8 1 24 24"]:
+    """What a sceptic would do: a video of `data` that belongs to the utterance whose log-mel is nearest to that of the waveform."""
+    heard, known = (log_mel(sounds).flatten(1) for sounds in (waveforms, data.speech.waveforms))
+    nearest = torch.cdist(heard, known).argmin(dim=1)
+    return data.videos[_next_ones(data, [data.utterances == utterance for utterance in nearest])]
+
+
+def _spans(mels: Float[Tensor, "U M T"]) -> Float[Tensor, "U X"]:
+    """The frames of each log-mel that sound, stretched to 48."""
+    spans = [mel[:, (mel.amax(dim=0) > SOUND).nonzero().flatten()] for mel in mels]
+    return torch.cat([F.interpolate(span[None], 48, mode="linear", align_corners=False) for span in spans]).flatten(1)
+
+
+def _linear_reading(known: Float[Tensor, "U X"], labels: Int[Tensor, " U"], heard: Float[Tensor, "Q X"]) -> Int[Tensor, " Q"]:
+    """The label that ridge regression to one-hot rows reads off: a linear map and no more."""
+    targets, mean = F.one_hot(labels).to(known), known.mean(dim=0)
+    x = known - mean
+    weight = torch.linalg.solve(x.T @ x + 100 * torch.eye(x.shape[1]), x.T @ (targets - targets.mean(dim=0)))
+    return ((heard - mean) @ weight + targets.mean(dim=0)).argmax(dim=1)
+
+
+def spliced(waveforms: Float[Tensor, "Q S"], data: motion.Split) -> Float[Tensor, "Q 8 1 24 24"]:
+    """What a sceptic would do who has a label for each part: read digit and place off the sound, linearly, each by itself. Then take the
+    first frame of a video of that digit, and move it as the ink moves in a video of that place."""
+    bank, videos = data.speech, data.videos
+    known, heard = _spans(log_mel(bank.waveforms)), _spans(log_mel(waveforms))
+    digits, places = (_linear_reading(known, labels, heard) for labels in (bank.digits, bank.places))
+    pictures = videos[_next_ones(data, [data.digits == digit for digit in digits]), 0]
+    ink = videos[_next_ones(data, [data.places == place for place in places])][:, [0, -1]].squeeze(2)  # (Q, 2, H, W)
+    axis, mass = torch.arange(float(motion.SIZE)), ink.sum(dim=(2, 3))
+    centres = torch.stack([ink.sum(dim=2) @ axis / mass, ink.sum(dim=3) @ axis / mass], dim=2)  # (Q, 2, right and down)
+    return animate(pictures, centres.diff(dim=1).squeeze(1) / (motion.FRAMES - 1), motion.FRAMES)
+
+
 @torch.no_grad()
 def _figures(model: SpeechToVideo, split: str, seed: int) -> dict[str, float]:
     real = motion.load(split)
@@ -414,10 +457,16 @@ def _figures(model: SpeechToVideo, split: str, seed: int) -> dict[str, float]:
     made = convert(model, real.waveforms, seed=seed).cpu()
     style = torch.randn(len(real), model.config.style, generator=torch.Generator().manual_seed(seed))
     rebuilt = model.decoder.decode(seen[own_videos].to(model.logit_scale), style.to(model.logit_scale)).cpu()
+    known = motion.load("train")
+    copies, splices = copied(real.waveforms, known), spliced(real.waveforms, known)
     digit, direction = motion_digit_judge(), direction_judge()
 
     def worst_frame(things: Float[Tensor, "B 8 1 24 24"]) -> float:
         return min(digit.accuracy(frame, real.digits) for frame in things.unbind(1))
+
+    def both(things: Float[Tensor, "B 8 1 24 24"]) -> float:
+        read = (digit.classify(things) == real.digits[:, None]).all(dim=1)
+        return (read & (direction.classify(things) == real.places)).double().mean().item()
 
     return {
         "retrieval_at_1": retrieval_at_k(spoken[own_speech], seen, relevant[own_speech]).item(),
@@ -429,7 +478,15 @@ def _figures(model: SpeechToVideo, split: str, seed: int) -> dict[str, float]:
         "digit_from_video": worst_frame(rebuilt),
         "digit_chance": 1 / motion.DIGITS,
         "digit_ceiling": worst_frame(real.videos),
+        "digit_copied": worst_frame(copies),
+        "digit_spliced": worst_frame(splices),
         "direction": direction.accuracy(made, real.places),
+        "direction_copied": direction.accuracy(copies, real.places),
+        "direction_spliced": direction.accuracy(splices, real.places),
+        "both": both(made),
+        "both_copied": both(copies),
+        "both_spliced": both(splices),
+        "both_ceiling": both(real.videos),
         "direction_from_video": direction.accuracy(rebuilt, real.places),
         "direction_chance": 1 / len(motion.PLACES),
         "direction_ceiling": direction.accuracy(real.videos, real.places),
@@ -443,9 +500,10 @@ def evaluate(model: SpeechToVideo, *, seed: int = 0) -> dict[str, float]:
 
     Retrieval looks for an utterance's videos among all 629 of `test` and `compositional`, and for a video's utterances among all 80:
     a hit says the same digit and place. cosine_matching is the mean over all such hits, cosine_others that over the misses. digit is that
-    of the worst frame: for every frame the share of videos in which the judge reads it, then the least of the eight. `_from_video` is the
-    decoder given the embeddings of the real videos, to tell its own mistakes from those of speech. diversity is that of last frames within
-    a phrase, over that of real ones.
+    of the worst frame: for every frame the share of videos in which the judge reads it, then the least of the eight; both is the share of
+    videos with the digit right in all frames and the direction right. `_from_video` is the decoder given the embeddings of the real videos,
+    to tell its own mistakes from those of speech; `_copied` and `_spliced` are what the functions of these names make of the training
+    split, without a network. diversity is that of last frames within a phrase, over that of real ones.
     """
     unseen = {f"{name}_compositional": value for name, value in _figures(model, "compositional", seed).items()}
     return _figures(model, "test", seed) | unseen
@@ -453,9 +511,10 @@ def evaluate(model: SpeechToVideo, *, seed: int = 0) -> dict[str, float]:
 
 GATES = (
     Gate("retrieval_at_1", at_least=0.95, baseline="retrieval_chance"),
-    Gate("digit", at_least=0.9, baseline="digit_chance", ceiling="digit_ceiling"),
-    Gate("direction", at_least=0.95, baseline="direction_chance", ceiling="direction_ceiling"),
-    Gate("digit_compositional", at_least=0.8, baseline="digit_chance_compositional", ceiling="digit_ceiling_compositional"),
+    Gate("digit", at_least=0.9, baseline="digit_copied", ceiling="digit_ceiling"),  # a copy is better here, a splice below
+    Gate("direction", at_least=0.95, baseline="direction_copied", ceiling="direction_ceiling"),
+    Gate("digit_compositional", at_least=0.8, above="digit_copied_compositional", baseline="digit_spliced_compositional"),
+    Gate("both_compositional", at_least=0.75, above="both_copied_compositional", baseline="both_spliced_compositional"),
 )
 ABLATIONS = {
     "no negatives": Ablation(Config(negatives=False), "retrieval_at_1", higher_by=0.5),
@@ -480,7 +539,7 @@ def demo(config: Config = BRIEF, *, device: str | torch.device = "auto") -> Figu
         sounds.append(bank.waveforms[bank.phrases.index(phrase)])
         play(sounds[-1], phrase)
     videos = convert(model, torch.stack(sounds).repeat_interleave(2, dim=0))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.5))
     show_grid(left, videos.flatten(0, 1), columns=motion.FRAMES, title=", ".join(phrases) + ": two videos of each")
     spoken, said, seen, shown = held_out(model)
     pairs = range(motion.DIGITS * len(motion.PLACES))

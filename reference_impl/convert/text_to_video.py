@@ -418,7 +418,7 @@ GATES = (
     Gate("digit_truncated", at_least=0.88, above="digit_stopped", baseline="digit_stopped", ceiling="digit_ceiling"),
     Gate("direction", at_least=0.95, baseline="direction_copy", ceiling="direction_ceiling"),
 )
-ABLATIONS = {"no augmentation": Ablation(Config(augmented=False), "digit_truncated", higher_by=0.2)}
+ABLATIONS = {"no augmentation": Ablation(Config(augmented=False), "digit_truncated", higher_by=0.4)}
 LEAKS = KNOWN_WORDS | SEEN
 
 
