@@ -91,7 +91,7 @@ def test_q_is_orthonormal_and_r_triangular(impl, draw, more):
 @pytest.mark.stub("householder_qr")
 def test_q_stays_orthonormal_where_columns_are_nearly_dependent(impl, draw):
     """Q is orthonormal to the last digits also for an ill-conditioned matrix."""
-    m = draw.integer(8, 12)
+    m = draw.integer(11, 14)  # with fewer columns, modified Gram–Schmidt still keeps eleven digits by luck
     hint = "Gram–Schmidt and Cholesky of AᵀA lose orthogonality as the columns come closer; mirrors cannot"
     assert_qr(impl, powers(m + draw.size(1, 6), m) * draw.number(0.5, 2), hint=hint)
 
