@@ -264,7 +264,7 @@ def test_one_line_of_the_tools_refuses_the_audit(copy, room):
         ("guard.py", "        self._given = list(given)"),
         ("checking/rules.py", "    if x.shape != y.shape:"),
         ("checking/twins.py", "        fresh = _fresh[key]"),
-        ("proving/breaches.py", "    arguments = {a.arg: ast.unparse(a.annotation)"),
+        ("proving/breaches.py", "    arguments = {a.arg: written_out(a.annotation, names)"),
     ],
 )
 def test_one_function_that_the_tools_lean_on_refuses_the_audit(copy, room, line):

@@ -119,6 +119,7 @@ def test_both_languages_have_the_same_pages_and_sections(pages, root):
     expected = {path.relative_to(root).with_suffix(".html") for path in questions}
     assert {path for path in english if path.parts[0] == "questions"} == expected
     assert {path.stem for path in english if path.parts[0] == "data"} == {
+        "chinese_prose",
         "digits",
         "digits_in_company",
         "digits_in_motion",
