@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from reference_impl.data import python_docs
 from reference_impl.experiments import Ablation, Leak
-from reference_impl.runtime import Gate, one_cycle, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, maybe_compile, one_cycle, resolve_device, seed_everything, track
 
 WORD = re.compile(r"[a-z_]+")  # of the text in small letters
 RAREST = 5  # a word that stands less often in the training text has no vector
@@ -250,11 +250,16 @@ def train(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: bool = True,
+    precision: str = "float32",
+    compile: bool = False,
     losses: list[float] | None = None,
 ) -> SGNS:
-    """Train on the training topics, passes drawn anew; return the model on `device`. losses: gets the loss of each step."""
+    """Train on the training topics, passes drawn anew; return the model in evaluation mode, on `device`.
+
+    precision: `float32` or `bfloat16` (autocast). compile: use `torch.compile`. losses: gets the loss of each step, in nats.
+    """
     device, generator, data = resolve_device(device), seed_everything(seed), corpus()
-    model = SGNS(len(data.words), config).to(device)
+    model = maybe_compile(SGNS(len(data.words), config).to(device).train(), compile)
     keep = torch.ones_like(data.counts) if config.threshold is None else subsample_keep(data.counts, config.threshold)
     table = negative_table(data.counts, 1_000_000, config.power)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -268,7 +273,8 @@ def train(
             *(part[config.batch_size :] for part in (centres, contexts)),
         )
         drawn = torch.randint(len(table), (config.batch_size, config.negatives), generator=generator)
-        loss = model(*(part.to(device) for part in (*batch, table[drawn])))
+        with autocast(device, precision):
+            loss = model(*(part.to(device) for part in (*batch, table[drawn])))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

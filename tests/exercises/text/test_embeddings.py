@@ -499,10 +499,6 @@ def no_loss(*_):
     raise ValueError("refused")
 
 
-def loss_of(rows):
-    return rows.mean()
-
-
 def pairs_by_loop(ids, radii):
     if len(ids) != len(radii):
         raise ValueError("lengths differ")
