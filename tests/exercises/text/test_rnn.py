@@ -737,7 +737,7 @@ def unroll_with_room(self, x, state=None, lengths=None):
     for t in range(T):
         going = (lengths > t).unsqueeze(1)
         new = self.step(x[:, t] @ self.weight_ih_l0.T + self.bias_ih_l0, state)
-        state = tuple(torch.where(going, now, before) for now, before in zip(new, state))
+        state = tuple(torch.where(going, now, before) for now, before in zip(new, state, strict=True))
         rows.append(torch.where(going, state[0], torch.zeros_like(state[0])))
     return torch.cat([row[:, None] for row in rows], 1), state
 
@@ -752,7 +752,7 @@ def unroll_then_mask(self, x, state=None, lengths=None):
     for projected in F.linear(x, self.weight_ih_l0, self.bias_ih_l0).transpose(0, 1):
         states.append(self.step(projected, states[-1]))
     rows = torch.arange(B, device=x.device)
-    last = tuple(torch.stack(parts, 1)[rows, lengths] for parts in zip(*states))
+    last = tuple(torch.stack(parts, 1)[rows, lengths] for parts in zip(*states, strict=True))
     h = torch.stack([new[0] for new in states[1:]], 1)
     return h.masked_fill((torch.arange(T, device=x.device) >= lengths[:, None])[..., None], 0.0), last
 
@@ -797,7 +797,7 @@ def step_by_gradients(model, optimizer, chunk, state, clip=1.0):
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(loss, parameters)
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-    for parameter, gradient in zip(parameters, gradients):
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient * (clip / norm).clamp(max=1)
     optimizer.step()
     return loss.detach(), tuple(part.detach() for part in new)
