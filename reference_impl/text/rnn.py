@@ -15,20 +15,20 @@ remembering. The **GRU** does it with one state and two gates, the reset $r$ and
 $$n = \tanh\bigl(W_n x_t + b + r \odot (U_n h_{t-1} + b')\bigr), \qquad h_t = (1 - z) \odot n + z \odot h_{t-1}.$$
 
 Training unrolls the network over a chunk of text and carries the state, but not the gradient, into the next one
-(**truncated backpropagation through time**), so each row of a batch must go on where its row of the last chunk ended. Writing takes the
-same work and memory for every symbol, however long the text is: the state is all that is kept.
+(**truncated backpropagation through time**), so each row of a batch must go on where its row of the last chunk ended. Writing takes
+the same work and memory for every symbol, however long the text is: the state is all that is kept.
 
 Conventions, those of `torch.nn.LSTM` and `torch.nn.GRU`: gates are stacked in the order i, f, g, o and r, z, n; both the map of
 the input and the map of the state have a bias. A `Recurrent` has their weights, under their names.
 
-**Asked in interviews.** Why does an LSTM remember for longer than a plain RNN? Which of its gates gets a bias, and how large? What does a GRU
-save? Why is the state detached between chunks, and not set to zero? How are rows of different lengths put into one batch? Why
+**Asked in interviews.** Why does an LSTM remember for longer than a plain RNN? Which of its gates gets a bias, and how large? What does a
+GRU save? Why is the state detached between chunks, and not set to zero? How are rows of different lengths put into one batch? Why
 did Transformers replace all this, and what of it has come back?
 
 **Sources.** Hochreiter and Schmidhuber, *Long Short-Term Memory* (1997); Gers et al., *Learning to Forget* (2000), eq. 3 to 9;
 Cho et al., *Learning Phrase Representations using RNN Encoder-Decoder* (2014), eq. 5 to 8; Jozefowicz et al., *An Empirical
-Exploration of Recurrent Network Architectures* (2015), section 4 (the bias); Saxe et al., *Exact Solutions to the Nonlinear Dynamics of
-Learning* (2014) (orthogonal start); Williams and Peng, *An Efficient Gradient-Based Algorithm* (1990) (truncation).
+Exploration of Recurrent Network Architectures* (2015), section 4 (the bias); Saxe et al., *Exact Solutions to the Nonlinear Dynamics
+of Learning* (2014) (orthogonal start); Williams and Peng, *An Efficient Gradient-Based Algorithm* (1990) (truncation).
 
 **In this course.** [Question](../../questions/text/rnn.md) · [exercise](../../notebooks/text/rnn.ipynb) ·
 [solution](../../solutions/text/rnn.ipynb)
@@ -133,9 +133,9 @@ class Recurrent(nn.Module):
     def step(self, projected: Float[Tensor, "B G"], state: State) -> State:
         """One step of the cell."""
         if self.cell == "lstm":
-            return lstm_cell(projected, *state, self.weight_hh_l0, self.bias_hh_l0)
+            return lstm_cell(projected, state[0], state[1], self.weight_hh_l0, self.bias_hh_l0)
         if self.cell == "gru":
-            return (gru_cell(projected, *state, self.weight_hh_l0, self.bias_hh_l0),)
+            return (gru_cell(projected, state[0], self.weight_hh_l0, self.bias_hh_l0),)
         return ((projected + F.linear(state[0], self.weight_hh_l0, self.bias_hh_l0)).tanh(),)
 
     def forward(
@@ -143,8 +143,8 @@ class Recurrent(nn.Module):
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """h at each place, and the state behind the last one. state: the one before the first, `start` if not given.
 
-        lengths: how many places of each row count, the rest is padding: there h is 0 in what is returned, and the state stays what it was at the
-        row's end (for a length of 0, before its beginning). Raises ValueError unless T > 0 and lengths lie in 0 to T.
+        lengths: how many places of each row count, the rest is padding: there h is 0 in what is returned, and the state stays what it
+        was at the row's end (for a length of 0, before its beginning). Raises ValueError unless T > 0 and lengths lie in 0 to T.
         """
         T = x.shape[1]
         if T == 0 or (lengths is not None and bool(((lengths < 0) | (lengths > T)).any())):
@@ -167,8 +167,8 @@ class Recurrent(nn.Module):
 class Config:
     """symbols, embedding, width and cell shape the model, forget_bias its start; the rest drives `train`.
 
-    chunk: through how many places a gradient runs. carry: whether the state is carried from chunk to chunk. delay: for how long a symbol
-    has to be kept in mind in `recall_task`.
+    chunk: through how many places a gradient runs. carry: whether the state is carried from chunk to chunk. delay: for how long a
+    symbol has to be kept in mind in `recall_task`.
     """
 
     symbols: int = python_docs.SYMBOLS
@@ -211,7 +211,8 @@ def streams(ids: Int[Tensor, " N"], batch_size: int, chunk: int) -> Int[Tensor, 
     """A text cut into `batch_size` streams of equal length, and these into K chunks of T = `chunk` inputs and the symbol behind them.
 
     Row b of a chunk goes on where row b of the chunk before ended: its last symbol, so far a target alone, is the first input. Of
-    the (N - 1) // B symbols that each stream can predict, a rest shorter than a chunk is left out. Raises ValueError if not even one chunk fits.
+    the (N - 1) // B symbols that each stream can predict, a rest shorter than a chunk is left out. Raises ValueError if not
+    even one chunk fits.
     """
     length = (len(ids) - 1) // batch_size
     if length < chunk:
@@ -325,7 +326,8 @@ def generate(
 ) -> Int[Tensor, "B N"]:
     """What each row goes on with, N = `new_symbols`, by `sample`; a temperature of 0 takes the likeliest. The prompt is not repeated.
 
-    lengths: of the prompts, at least 1; what stands behind them is padding. After the prompt the model is given one symbol at a time, and the state.
+    lengths: of the prompts, at least 1; what stands behind them is padding. After the prompt the model is given one symbol at a
+    time, and the state.
     uniforms: the random number in [0, 1) of each new symbol; drawn from `seed` if not given. Logits are taken in float32 at least.
     Raises ValueError for a negative temperature and for an empty prompt.
     """
@@ -333,7 +335,8 @@ def generate(
         raise ValueError(f"need prompts and a temperature of at least 0, got lengths {lengths} and {temperature}")
     if uniforms is None:
         uniforms = torch.rand(len(prompts), new_symbols, generator=torch.Generator().manual_seed(seed))
-    uniforms, written = uniforms.to(prompts.device), []
+    uniforms = uniforms.to(prompts.device)
+    written: list[Tensor] = []
     logits, state = model(prompts, None, lengths)
     logits = logits[torch.arange(len(prompts), device=prompts.device), lengths - 1]  # (B, V)
     for n in range(new_symbols):
@@ -366,7 +369,7 @@ KINDS = 8  # symbols of `recall_task`; 8 is the question
 
 
 def recall_task(count: int, delay: int, generator: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, " B"]]:
-    """A symbol, `delay` others that are drawn like it, and a question; and the answer, the first symbol. Hochreiter and Schmidhuber (1997)."""
+    """A symbol, `delay` others that are drawn like it, and a question; and the answer, the first symbol. After Hochreiter (1997)."""
     x = torch.randint(KINDS, (count, delay + 2), generator=generator)
     x[:, -1] = KINDS
     return x, x[:, 0]

@@ -152,7 +152,7 @@ def test_orthogonal_is_gram_and_schmidt(impl, draw, shape):
     assert_close(
         small, torch.eye(min(M, N), dtype=torch.float64), tolerance=1e-7, what="the products of columns or rows", hint=hint
     )
-    hint = "the first column keeps its direction, each later one too but for what lies along those before it: fix the signs by R's diagonal"
+    hint = "each column keeps its direction but for what lies along those before it: fix the signs by R's diagonal"
     assert_close(result, expected, tolerance=1e-6, hint=hint)
 
 
@@ -205,7 +205,7 @@ def test_biases_begin_with_remembering(impl, draw, cell):
     expected = torch.zeros(BLOCKS[cell] * H)
     if cell != "rnn":
         expected[H : 2 * H] = bias
-    hint = "input and state have a bias each, and they are added: their sum counts. f is the second of i, f, g, o, z the second of r, z, n"
+    hint = "input and state have a bias each, and they are added: their sum counts. f is the second of i, f, g, o, z of r, z, n"
     assert_close(state["bias_ih_l0"] + state["bias_hh_l0"], expected, what="the sum of both biases", hint=hint)
 
 
@@ -282,7 +282,7 @@ def test_a_layer_is_torchs(impl, draw, cell, given):
     with torch.no_grad():
         expected, last = truth(x, torchs(cell, state) if given else None)
     outputs, new = layer(x, state) if given else layer(x)
-    hint = "project x by weight_ih_l0 and bias_ih_l0, then `step` from place to place; begin with `state`, or with `start` if there is none"
+    hint = "project x by weight_ih_l0 and bias_ih_l0, then `step` from place to place; begin with `state`, else with `start`"
     assert_close(outputs, expected, what="h at each place", hint=hint)
     assert_states(new, parts_of(cell, last), "the state behind the last place")
 
@@ -459,7 +459,7 @@ def test_chunk_after_chunk(impl, draw, cell):
         hint = "inputs are all symbols but the last, targets all but the first; begin with the state that is handed over"
         assert_close(loss, expected, tolerance=1e-6, what=f"the loss of chunk {k}", hint=hint)
         assert_states(mine, state, "the state behind the last input, as it was before the update")
-        hint = "clear the gradients, backward, one step of the optimizer; the state of the chunk before is a number here, without a history"
+        hint = "clear the gradients, backward, one step of the optimizer; the state that comes in has no history"
         compare(model, truth, hint)
 
 
@@ -473,7 +473,7 @@ def test_the_gradient_is_clipped_as_a_whole(impl, draw):
         _, _, norm = descend(copy, chunk, state, 0.0, 1e9)
         impl.truncated_bptt(model, impl.make_optimizer(model, 0.5, adaptive=False), chunk, state, part * norm)
         descend(truth, chunk, state, 0.5, part * norm)
-        hint = "scale the gradient by clip / norm where the norm over all weights together is above `clip`, between backward and step"
+        hint = "scale by clip / norm where the norm over all weights together is above `clip`, between backward and step"
         compare(model, truth, hint)
 
 
@@ -549,7 +549,7 @@ def test_text_goes_on_behind_each_prompt(impl, draw, temperature):
     model, _, prompts, lengths, N, uniforms, expected = a_task(impl, draw, temperature, draw.choice(("lstm", "gru")))
     result = impl.generate(model, prompts, lengths, N, temperature=temperature, uniforms=uniforms)
     hint = (
-        "the first symbol comes from the logits at a row's own last place, lengths − 1; then feed each new symbol, once, with the state; "
+        "the first symbol comes from the logits at a row's own last place, lengths − 1; then feed each new symbol once, with the state; "
         "logits / temperature, and the n-th number of the row for its n-th symbol"
     )
     assert_equal(result, expected, hint=hint)
@@ -975,8 +975,8 @@ FAKES = {
         "chunks that overlap by all but one": Edit("unfold(1, chunk + 1, chunk)", "unfold(1, chunk + 1, 1)"),
         "time first": Edit("rows.unfold", "rows.flip(0).unfold"),
         "rows next to each other in the text": Edit(
-            "starts = torch.arange(batch_size, device=ids.device)[:, None] * length\n    rows = ids[starts + torch.arange(length + 1, device=ids.device)]",
-            "rows = ids[torch.arange(batch_size)[:, None] + torch.arange(length + 1) * batch_size]",
+            "starts + torch.arange(length + 1, device=ids.device)",
+            "torch.arange(batch_size)[:, None] + torch.arange(length + 1) * batch_size",
         ),
         "any text accepted": Edit("length < chunk", "length < 0"),
         "one symbol more demanded": Edit("length < chunk", "length <= chunk"),
