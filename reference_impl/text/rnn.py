@@ -21,14 +21,14 @@ the same work and memory for every symbol, however long the text is: the state i
 Conventions, those of `torch.nn.LSTM` and `torch.nn.GRU`: gates are stacked in the order i, f, g, o and r, z, n; both the map of
 the input and the map of the state have a bias. A `Recurrent` has their weights, under their names.
 
-**Asked in interviews.** Why does an LSTM remember for longer than a plain RNN? Which of its gates gets a bias, and how large? What does a
-GRU save? Why is the state detached between chunks, and not set to zero? How are rows of different lengths put into one batch? Why
+**Asked in interviews.** Why does an LSTM remember for longer than a plain RNN? Which of its gates gets a bias, and how large? What does
+a GRU save? Why is the state detached between chunks, and not set to zero? How are rows of different lengths put into one batch? Why
 did Transformers replace all this, and what of it has come back?
 
 **Sources.** Hochreiter and Schmidhuber, *Long Short-Term Memory* (1997); Gers et al., *Learning to Forget* (2000), eq. 3 to 9;
 Cho et al., *Learning Phrase Representations using RNN Encoder-Decoder* (2014), eq. 5 to 8; Jozefowicz et al., *An Empirical
-Exploration of Recurrent Network Architectures* (2015), section 4 (the bias); Saxe et al., *Exact Solutions to the Nonlinear Dynamics
-of Learning* (2014) (orthogonal start); Williams and Peng, *An Efficient Gradient-Based Algorithm* (1990) (truncation).
+Exploration of Recurrent Network Architectures* (2015), section 4 (the bias); Saxe et al., *Exact Solutions to the Nonlinear
+Dynamics of Learning* (2014) (orthogonal start); Williams and Peng, *An Efficient Gradient-Based Algorithm* (1990) (truncation).
 
 **In this course.** [Question](../../questions/text/rnn.md) · [exercise](../../notebooks/text/rnn.ipynb) ·
 [solution](../../solutions/text/rnn.ipynb)
@@ -102,7 +102,7 @@ def orthogonal(normal: Float[Tensor, "M N"]) -> Float[Tensor, "M N"]:
 
 
 class Recurrent(nn.Module):
-    """A layer with the weights, and the names of weights, of `nn.LSTM`, of `nn.GRU` or of `nn.RNN` (cell: `lstm`, `gru` or `rnn`)."""
+    """A layer with the weights, and the names of weights, of `nn.LSTM`, `nn.GRU` or `nn.RNN` (cell: `lstm`, `gru`, `rnn`)."""
 
     def __init__(self, inputs: int, width: int, cell: str = "lstm", forget_bias: float = 1.0) -> None:
         super().__init__()
@@ -114,17 +114,16 @@ class Recurrent(nn.Module):
 
     @torch.no_grad()
     def initialise(self, forget_bias: float) -> None:
-        """Set all weights: each gate's two maps an `orthogonal` matrix of its own, biases 0, but for the gate that keeps the old state.
+        """Set all weights: each gate's two maps `orthogonal`, each by itself, biases 0 but for the gate that keeps the old state.
 
-        That is f in an LSTM and z in a GRU: there the two biases, of input and state, add up to `forget_bias`. A plain RNN has none.
+        That is f in an LSTM and z in a GRU: there the two biases, of input and state, add up to `forget_bias`. An RNN has none.
         """
         for weight in (self.weight_ih_l0, self.weight_hh_l0):
             for gate in weight.split(self.width):  # (H, D) or (H, H)
                 gate.copy_(orthogonal(torch.randn_like(gate)))
         self.bias_ih_l0.zero_()
         self.bias_hh_l0.zero_()
-        if self.cell != "rnn":
-            self.bias_hh_l0[self.width : 2 * self.width] = forget_bias
+        self.bias_hh_l0[self.width : 2 * self.width] = forget_bias  # of a plain RNN, no rows
 
     def start(self, like: Float[Tensor, "B T D"]) -> State:
         """The state before anything was read: zeros."""
@@ -143,8 +142,8 @@ class Recurrent(nn.Module):
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """h at each place, and the state behind the last one. state: the one before the first, `start` if not given.
 
-        lengths: how many places of each row count, the rest is padding: there h is 0 in what is returned, and the state stays what it
-        was at the row's end (for a length of 0, before its beginning). Raises ValueError unless T > 0 and lengths lie in 0 to T.
+        lengths: how many places of each row count, the rest is padding: there h is 0 in what is returned, and the state stays what
+        it was at the row's end (for a length of 0, before its beginning). Raises ValueError unless T > 0 and lengths lie in 0 to T.
         """
         T = x.shape[1]
         if T == 0 or (lengths is not None and bool(((lengths < 0) | (lengths > T)).any())):
@@ -208,7 +207,7 @@ class LanguageModel(nn.Module):
 
 
 def streams(ids: Int[Tensor, " N"], batch_size: int, chunk: int) -> Int[Tensor, "K B W"]:
-    """A text cut into `batch_size` streams of equal length, and these into K chunks of T = `chunk` inputs and the symbol behind them.
+    """A text cut into `batch_size` streams of equal length, these into K chunks of T = `chunk` inputs and the symbol behind.
 
     Row b of a chunk goes on where row b of the chunk before ended: its last symbol, so far a target alone, is the first input. Of
     the (N - 1) // B symbols that each stream can predict, a rest shorter than a chunk is left out. Raises ValueError if not
@@ -269,7 +268,7 @@ def truncated_bptt(
 ) -> tuple[Float[Tensor, ""], State]:
     """One step of training, in place: the loss before it, detached, and the state for the next chunk. Williams and Peng (1990).
 
-    Inputs are all symbols of `chunk` but the last, targets all but the first. The gradient's norm over all weights is clipped to `clip`.
+    Inputs are all symbols of `chunk` but the last, targets all but the first. The norm of the gradient is clipped to `clip`.
     The state begins as it was handed over, and leaves without a history: no gradient runs back into an earlier chunk.
     """
     logits, state = model(chunk[:, :-1], state)
@@ -324,7 +323,7 @@ def generate(
     uniforms: Float[Tensor, "B N"] | None = None,
     seed: int = 0,
 ) -> Int[Tensor, "B N"]:
-    """What each row goes on with, N = `new_symbols`, by `sample`; a temperature of 0 takes the likeliest. The prompt is not repeated.
+    """What each row goes on with, N = `new_symbols`, by `sample`; a temperature of 0 takes the likeliest. Without the prompt.
 
     lengths: of the prompts, at least 1; what stands behind them is padding. After the prompt the model is given one symbol at a
     time, and the state.
@@ -352,8 +351,8 @@ def generate(
 def log_probabilities(model: LanguageModel, ids: Int[Tensor, " N"], rows: int = 16, warm: int = 256) -> Float[Tensor, "N V"]:
     """Of every byte that could stand at each place of a text. On the CPU.
 
-    The text is read as `rows` pieces side by side, each after the `warm` bytes before it (empty lines at the start). A model that does
-    not carry its state begins anew with every chunk.
+    The text is read as `rows` pieces side by side, each after the `warm` bytes before it (empty lines at the start). A model that
+    does not carry its state begins anew with every chunk.
     """
     device, config, length = next(model.parameters()).device, model.config, -(-len(ids) // rows)
     padded = torch.cat([torch.full((warm + 1,), LINE_END), ids, torch.full((rows * length - len(ids),), LINE_END)])
@@ -369,14 +368,14 @@ KINDS = 8  # symbols of `recall_task`; 8 is the question
 
 
 def recall_task(count: int, delay: int, generator: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, " B"]]:
-    """A symbol, `delay` others that are drawn like it, and a question; and the answer, the first symbol. After Hochreiter (1997)."""
+    """A symbol, `delay` others that are drawn like it, and a question; and the answer, the first one. After Hochreiter (1997)."""
     x = torch.randint(KINDS, (count, delay + 2), generator=generator)
     x[:, -1] = KINDS
     return x, x[:, 0]
 
 
 def remembers(config: Config, *, seed: int, orthogonally: bool = True, device: str | torch.device = "cpu") -> float:
-    """Share of 500 new sequences of `recall_task` that a network of 64 units answers right, trained on 32 others at each of 500 steps.
+    """Share of 500 new sequences of `recall_task` that 64 units answer right, trained on 32 others in each of 500 steps.
 
     orthogonally: whether the layer begins as by `Recurrent.initialise`, or else as torch's own layers do, with uniform numbers.
     """
@@ -412,7 +411,7 @@ def counted() -> dict[str, Tensor]:
 def evaluate(model: LanguageModel, *, seed: int = 0) -> dict[str, float]:
     """Bits per character on the held-out topics beside n-grams, and what is remembered over `delay` symbols.
 
-    ngram_5: smoothed as by Witten and Bell, whose best order that is; kneser_ney: modified, of order 10, the strongest of its kind here.
+    ngram_5: smoothed as by Witten and Bell, whose best order that is; kneser_ney: modified, of order 10, the strongest one here.
     gain: by how much the even mixture of network and kneser_ney is better than kneser_ney alone; gain_of_counts: the same with
     kneser_ney of order 6 in the network's place. line_ends: bits for where lines end. memory: `remembers`; memory_rnn: a plain RNN
     that begins as torch's does; memory_rnn_orthogonal: one that begins as ours, to which this task is no hardship either.

@@ -1,7 +1,7 @@
-"""What a right answer to text/rnn must do. Truths: `torch.lstm_cell` and `torch.gru_cell`, `nn.LSTM`, `nn.GRU` and `nn.RNN` with the
-same weights, one row and one length at a time, Gram and Schmidt in a loop, and a text read anew for every symbol that is written.
+"""What a right answer to text/rnn must do. Truths: `torch.lstm_cell` and `torch.gru_cell`, `nn.LSTM`, `nn.GRU` and `nn.RNN` with
+the same weights, one row and one length at a time, Gram and Schmidt in a loop, and a text read anew for every symbol that is written.
 
-A symbol is compared exactly, so every choice of the truth must be clear by `MARGIN`; inputs that bring a closer call are drawn again.
+A symbol is compared exactly, so every choice of the truth must be clear by `MARGIN`; inputs with a closer call are drawn again.
 """
 
 import pytest
@@ -165,6 +165,18 @@ def test_what_is_orthogonal_keeps_its_signs(impl, draw, dtype):
     matrix = torch.diag(signs)[draw.permutation(n)]
     hint = "it is orthogonal already; whatever signs LAPACK returns, R's diagonal is to be positive"
     assert_close(impl.orthogonal(matrix * draw.number(0.5, 3)), matrix, hint=hint, hint_for="values dtype")
+
+
+@pytest.mark.stub("orthogonal")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_returned(impl, draw, dtype):
+    M, N = draw.integer(4, 8), draw.integer(1, 3)
+    for shape in ((M, N), (N, M)):
+        normal = draw.normal(*shape).to(dtype)
+        tall = normal if shape == (M, N) else normal.T
+        expected = gram_schmidt(tall) if shape == (M, N) else gram_schmidt(tall).T
+        hint = "`qr` has no half precision: compute in float32, and return the dtype that came"
+        assert_close(impl.orthogonal(normal), expected.to(dtype), tolerance=2e-2, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("orthogonal")
@@ -504,6 +516,13 @@ def test_gradients_that_were_there_before_count_for_nothing(impl, draw):
     compare(model, truth, "backward adds to the gradients that are there: clear them before it, not after the step")
 
 
+@pytest.mark.stub("truncated_bptt")
+def test_no_gradient_runs_into_an_earlier_chunk(impl):
+    config = impl.Config(embedding=1, width=1, steps=3)
+    for value in impl.train(config, device="cpu", progress=False).state_dict().values():
+        assert_finite(value, what="the weights after three chunks", hint="detach the loss and each part of the state, h and c")
+
+
 # --- writing -----------------------------------------------------------------------------------------------------------
 
 
@@ -549,7 +568,7 @@ def test_text_goes_on_behind_each_prompt(impl, draw, temperature):
     model, _, prompts, lengths, N, uniforms, expected = a_task(impl, draw, temperature, draw.choice(("lstm", "gru")))
     result = impl.generate(model, prompts, lengths, N, temperature=temperature, uniforms=uniforms)
     hint = (
-        "the first symbol comes from the logits at a row's own last place, lengths − 1; then feed each new symbol once, with the state; "
+        "the first symbol comes from the logits at a row's own last place, lengths − 1; then feed each new one once, with the state; "
         "logits / temperature, and the n-th number of the row for its n-th symbol"
     )
     assert_equal(result, expected, hint=hint)
@@ -582,6 +601,22 @@ def test_in_bfloat16_every_symbol_can_be_drawn(impl, draw):
     result = impl.generate(model, torch.zeros(B, 1, dtype=torch.int64), torch.ones(B, dtype=torch.int64), N, uniforms=uniforms)
     hint = "all symbols are equally likely here: cumulated in bfloat16, most are never drawn; make the logits float32 first"
     assert_equal(result, wanted, hint=hint)
+
+
+@pytest.mark.stub("generate")
+def test_a_temperature_of_zero_needs_no_numbers(impl, draw):
+    V, B, N = draw.integer(3, 8), draw.integer(1, 3), draw.integer(1, 4)
+    model = impl.LanguageModel(impl.Config(symbols=V, embedding=2, width=2))
+    state = {name: torch.zeros_like(value) for name, value in model.fresh_state().items()}
+    first, last = sorted(draw.permutation(V)[:2].tolist())
+    state["readout.bias"][[first, last]] = 1.0
+    model.load_state_dict(state)
+    prompts, lengths = draw.integers(V, (B, 1)), torch.ones(B, dtype=torch.int64)
+    result = impl.generate(model, prompts, lengths, N, temperature=0.0, uniforms=torch.full((B, N), 0.999))
+    hint = (
+        "of two equally likely symbols argmax takes the first, whatever the numbers are: a very low temperature would still draw"
+    )
+    assert_equal(result, torch.full((B, N), first), hint=hint)
 
 
 @pytest.mark.stub("generate")
@@ -933,8 +968,7 @@ FAKES = {
         "the first gate": Edit("self.width : 2 * self.width", ": self.width"),
         "all gates": Edit("[self.width : 2 * self.width] = forget_bias", "[:] = forget_bias"),
         "always 1": Edit("= forget_bias", "= 1.0"),
-        "a plain RNN too": Edit('if self.cell != "rnn":', "if True:"),
-        "an LSTM alone": Edit('if self.cell != "rnn":', 'if self.cell == "lstm":'),
+        "an LSTM alone": Edit("= forget_bias", "= forget_bias if self.cell == 'lstm' else 0.0"),
         "biases not cleared": Edit("        self.bias_ih_l0.zero_()\n", ""),
     },
     "Recurrent.forward": {
@@ -1054,6 +1088,8 @@ FAKES = {
     },
 }
 
+NO_GRADIENT = {"orthogonal": ("normal",)}  # a start is not differentiated
+
 VARIANTS = {
     "lstm_cell": {"by blocks": lstm_by_blocks, "torch's own": lstm_by_torch, "one sigmoid for all": lstm_by_one_sigmoid},
     "gru_cell": {
@@ -1094,5 +1130,11 @@ VARIANTS = {
             "logits[torch.arange(len(prompts), device=prompts.device), lengths - 1]",
             "logits.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, logits.shape[2]))[:, 0]",
         ),
+    },
+}
+
+EQUIVALENT = {
+    "orthogonal": {
+        "comparison: r.diagonal() < 0 -> r.diagonal() <= 0": "the diagonal has a 0 only where columns depend on each other",
     },
 }
