@@ -92,13 +92,16 @@ def real_units(console: Console, beside: Path | None, only: list[str] | None = N
     cpu, memory = [], []
     for name in names:
         new = ours.ask(name)
-        old = theirs.ask(name) if theirs else None
+        known = beside is not None and (beside / "solutions" / f"{name}.ipynb").exists()  # an older checkout lacks younger units
+        old = theirs.ask(name) if theirs and known else None
         cpu.append(statistics.median(new["cpu"]))
         memory.append(new["memory"])
         row = [name, f"{cpu[-1]:.2f}", f"{statistics.median(new['wall']):.2f}", f"{memory[-1]:.0f}"]
         if old:
             was = statistics.median(old["cpu"])
             row += [f"{was:.2f}", f"{old['memory']:.0f}", f"{was / cpu[-1]:.1f}×"]
+        elif theirs:
+            row += ["–"] * 3
         table.add_row(*row)
     for checkout in (ours, theirs):
         if checkout is not None:
