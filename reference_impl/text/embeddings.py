@@ -24,7 +24,8 @@ that near words count more.
 
 **Sources.** Mikolov et al., *Efficient Estimation of Word Representations in Vector Space* (2013); Mikolov et al., *Distributed
 Representations of Words and Phrases and their Compositionality* (2013), eq. 4 and 5; Levy and Goldberg, *Neural Word Embedding as
-Implicit Matrix Factorization* (2014), eq. 7 to 12; Levy, Goldberg and Dagan, *Improving Distributional Similarity with Lessons
+Implicit Matrix Factorization* (2014a), eq. 7 to 12; Levy and Goldberg, *Linguistic Regularities in Sparse and Explicit Word
+Representations* (2014b), eq. 3; Levy, Goldberg and Dagan, *Improving Distributional Similarity with Lessons
 Learned from Word Embeddings* (2015), sections 2 and 3.
 
 **In this course.** [Question](../../questions/text/embeddings.md) · [exercise](../../notebooks/text/embeddings.ipynb) ·
@@ -152,7 +153,8 @@ def neighbours(
 def analogy(vectors: Float[Tensor, "V D"], questions: Int[Tensor, "Q 3"]) -> Int[Tensor, " Q"]:
     """The word x for "a is to b as c is to x", for each row (a, b, c); a, b and c themselves are left out.
 
-    3CosAdd: the largest cos(x, b) - cos(x, a) + cos(x, c). Raises ValueError for fewer than four words. Mikolov et al. (2013a), section 4; Levy and Goldberg (2014b), eq. 3.
+    3CosAdd: the largest cos(x, b) - cos(x, a) + cos(x, c). Raises ValueError for fewer than four words. Mikolov et al. (2013a),
+    section 4; Levy and Goldberg (2014b), eq. 3.
     """
     if len(vectors) < 4:
         raise ValueError(f"expected at least 4 words, got {len(vectors)}")
@@ -373,8 +375,9 @@ def evaluate(model: SGNS, *, seed: int = 0) -> dict[str, float]:
 
     bits: of a context, given the word. auc: how often a pair that training *never saw* ranks above one of the same word and a
     context drawn by frequency that was never seen with it either (`told_apart`); counts alone know nothing there. *_frequency,
-    *_counts (relative counts mixed with frequencies), *_svd: `counting`. plural: share of the analogies "a is to as as c is to ?" that 3CosAdd answers;
-    *_nearest: by the nearest neighbour of c, without a and as. optimum_error: of `optimum_error` for random counts.
+    *_counts (relative counts mixed with frequencies), *_svd: `counting`. plural: share of the analogies "a is to as as c is to ?"
+    that 3CosAdd answers; *_nearest: by the nearest neighbour of c, without a and as. optimum_error: of `optimum_error` for random
+    counts.
     """
     data, (rivals, counted) = corpus(), counting()
     V, share = len(data.words), data.counts / data.counts.sum()

@@ -510,7 +510,7 @@ def test_an_analogy_needs_a_fourth_word(impl, draw, V):
 # --- wrong and right answers -------------------------------------------------------------------------------------------
 
 
-def no_loss(*_):
+def refuse(*_):
     raise ValueError("refused")
 
 
@@ -746,22 +746,22 @@ FAKES = {
     "subsample_keep": {
         "what is dropped": Edit(".clamp(max=1)", ".clamp(max=1).neg() + 1"),
         "no root": Edit(".sqrt()", ""),
-        "not at most 1": lambda counts, threshold: (threshold * counts.sum() / counts).sqrt() if threshold > 0 else no_loss(),
+        "not at most 1": lambda counts, threshold: (threshold * counts.sum() / counts).sqrt() if threshold > 0 else refuse(),
         "the formula of word2vec.c": lambda counts, threshold: (
             ((counts / counts.sum() / threshold).sqrt() + 1).mul(threshold * counts.sum() / counts).clamp(max=1)
             if threshold > 0
-            else no_loss()
+            else refuse()
         ),
         "counts for shares": Edit("counts / counts.sum()", "counts"),
         "share of the most frequent word": Edit("counts.sum()", "counts.max()"),
         "the threshold of the paper": lambda counts, threshold: (
-            (1e-3 * counts.sum() / counts).sqrt().clamp(max=1) if threshold > 0 else no_loss()
+            (1e-3 * counts.sum() / counts).sqrt().clamp(max=1) if threshold > 0 else refuse()
         ),
         "unseen words dropped": lambda counts, threshold: (
-            (threshold * counts.sum() / counts).sqrt().clamp(max=1) * (counts > 0) if threshold > 0 else no_loss()
+            (threshold * counts.sum() / counts).sqrt().clamp(max=1) * (counts > 0) if threshold > 0 else refuse()
         ),
         "unseen words no number": lambda counts, threshold: (
-            1 - (1 - (threshold * counts.sum() / counts).sqrt()).clamp(min=0) * (counts / counts) if threshold > 0 else no_loss()
+            1 - (1 - (threshold * counts.sum() / counts).sqrt()).clamp(min=0) * (counts / counts) if threshold > 0 else refuse()
         ),
         "any threshold accepted": Edit("threshold <= 0", "False"),
         "a threshold of 0 accepted": Edit("threshold <= 0", "threshold < 0"),
@@ -775,12 +775,12 @@ FAKES = {
         "rounded, so of another length": table_by_rounding,
         "at least one of each": table_at_least_one_each,
         "drawn by chance": lambda counts, size, power=0.75: (
-            torch.multinomial(counts.double() ** power * (counts > 0), size, replacement=True) if counts.sum() > 0 else no_loss()
+            torch.multinomial(counts.double() ** power * (counts > 0), size, replacement=True) if counts.sum() > 0 else refuse()
         ),
         "logarithms": Edit("counts.double() ** power", "counts.double().log1p() ** power"),
         "one entry too many": Edit("torch.arange(size,", "torch.arange(size + 1,"),
         "probabilities": lambda counts, size, power=0.75: (
-            table_by_remainders(counts, size, power).double() if counts.sum() > 0 else no_loss()
+            table_by_remainders(counts, size, power).double() if counts.sum() > 0 else refuse()
         ),
         "no words accepted": Edit("if not bool((counts > 0).any())", "if False"),
         "positive counts demanded": Edit("(counts > 0).any()", "(counts > 0).all()"),
@@ -792,7 +792,7 @@ FAKES = {
         "to the right only": lambda ids, radii: tuple(
             torch.cat([ids[:-s][radii[:-s] >= s] if k == 0 else ids[s:][radii[:-s] >= s] for s in range(1, len(ids))] + [ids[:0]])
             if ids.shape == radii.shape
-            else no_loss()
+            else refuse()
             for k in (0, 1)
         ),
         "the radius of the context": lambda ids, radii: pairs_by_mask(ids, radii)[::-1],
@@ -808,7 +808,7 @@ FAKES = {
             else radii,
         ),
         "any radii accepted": lambda ids, radii: pairs_by_loop(ids, F.pad(radii, (0, max(0, len(ids) - len(radii))))[: len(ids)]),
-        "two words at least": lambda ids, radii: pairs_by_mask(ids, radii) if len(ids) > 1 else no_loss(),
+        "two words at least": lambda ids, radii: pairs_by_mask(ids, radii) if len(ids) > 1 else refuse(),
     },
     "sgns_loss": {
         "the log of a sigmoid": lambda w, c, n: (
@@ -841,7 +841,7 @@ FAKES = {
         "PMI": Edit(".clamp(min=0)", ""),
         "in bits": Edit("ratio.log()", "ratio.log2()"),
         "cut, then shifted": lambda counts, negatives=1.0, power=1.0: (
-            ppmi_by_logs(counts, 1.0, power) - (math.log(negatives) if negatives > 0 else no_loss())
+            ppmi_by_logs(counts, 1.0, power) - (math.log(negatives) if negatives > 0 else refuse())
         ),
         "no shift": Edit("negatives * expected", "expected"),
         "added log k": Edit("negatives * expected", "expected / negatives"),
@@ -858,13 +858,13 @@ FAKES = {
         ),
         "unseen pairs not looked after": lambda counts, negatives=1.0, power=1.0: (
             (counts / (counts.sum(1, keepdim=True) * counts.sum(0) ** power / (counts.sum(0) ** power).sum())).log()
-            - (math.log(negatives) if negatives > 0 else no_loss())
+            - (math.log(negatives) if negatives > 0 else refuse())
         ).clamp(min=0),
         "the unseen shifted": (
             lambda counts, negatives=1.0, power=1.0: (
                 torch.where(counts > 0, ppmi_by_logs(counts, negatives, power), max(0.0, -math.log(negatives)))
                 if negatives > 0
-                else no_loss()
+                else refuse()
             )
         ),
         "the shares of a symmetric matrix": lambda counts, negatives=1.0, power=1.0: ppmi_by_logs(
@@ -961,13 +961,13 @@ NO_GRADIENT = {
 VARIANTS = {
     "subsample_keep": {
         "clamped": lambda counts, threshold: (
-            (threshold * counts.sum() / counts).sqrt().clamp(max=1) if threshold > 0 else no_loss()
+            (threshold * counts.sum() / counts).sqrt().clamp(max=1) if threshold > 0 else refuse()
         ),
         "a reciprocal root": lambda counts, threshold: (
-            (counts / counts.sum() / threshold).clamp(min=1).rsqrt() if threshold > 0 else no_loss()
+            (counts / counts.sum() / threshold).clamp(min=1).rsqrt() if threshold > 0 else refuse()
         ),
         "a loop": lambda counts, threshold: (
-            torch.tensor(kept(counts.tolist(), threshold), dtype=counts.dtype) if threshold > 0 else no_loss()
+            torch.tensor(kept(counts.tolist(), threshold), dtype=counts.dtype) if threshold > 0 else refuse()
         ),
     },
     "negative_table": {
@@ -989,7 +989,7 @@ VARIANTS = {
         "a sum of logs": ppmi_by_logs,
         "NaN made zero": ppmi_by_nan,
         "a loop": lambda counts, negatives=1.0, power=1.0: (
-            own_ppmi(counts, negatives, power).to(counts.dtype) if negatives > 0 else no_loss()
+            own_ppmi(counts, negatives, power).to(counts.dtype) if negatives > 0 else refuse()
         ),
     },
     "svd_embedding": {
