@@ -73,10 +73,9 @@ def negative_table(counts: Float[Tensor, " V"], size: int, power: float = 0.75) 
     """
     if not bool((counts > 0).any()):
         raise ValueError("expected at least one word that occurs")
-    weights = torch.where(counts > 0, counts.double() ** power, 0.0)
-    ends = weights.cumsum(0) / weights.sum()  # where the share of each word ends, on a line from 0 to 1
-    middles = (torch.arange(size, dtype=ends.dtype, device=ends.device) + 0.5) / size
-    return torch.searchsorted(ends, middles, right=True)
+    weights = torch.where(counts > 0, counts**power, 0.0)
+    ends = (size * weights.cumsum(0) / weights.sum()).round().long()  # where the entries of each word end
+    return torch.repeat_interleave(ends.diff(prepend=ends.new_zeros(1)))
 
 
 def skipgram_pairs(ids: Int[Tensor, " N"], radii: Int[Tensor, " N"]) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
@@ -86,12 +85,12 @@ def skipgram_pairs(ids: Int[Tensor, " N"], radii: Int[Tensor, " N"]) -> tuple[In
     """
     if ids.shape != radii.shape:
         raise ValueError(f"expected a radius for each place, got {tuple(radii.shape)} for {tuple(ids.shape)}")
-    reach = int(radii.max()) if len(radii) else 0
-    offsets = torch.arange(-reach, reach + 1, device=ids.device)  # (R,)
-    others = torch.arange(len(ids), device=ids.device)[:, None] + offsets  # (N, R)
-    inside = (offsets != 0) & (others >= 0) & (others < len(ids))
-    i, j = (inside & (offsets.abs() <= radii[:, None])).nonzero().unbind(dim=1)
-    return ids[i], ids[others[i, j]]
+    places = torch.arange(len(ids), device=ids.device)
+    first, behind = (places - radii).clamp(min=0), (places + radii + 1).clamp(max=len(ids))  # (N,): where windows begin and end
+    widths = behind - first
+    i = places.repeat_interleave(widths)  # a place once for each place of its window
+    j = torch.arange(len(i), device=ids.device) - (widths.cumsum(0) - widths - first)[i]
+    return ids[i[i != j]], ids[j[i != j]]
 
 
 def sgns_loss(
@@ -101,9 +100,8 @@ def sgns_loss(
 
     Mikolov et al. (2013b), eq. 4.
     """
-    seen = (centres * contexts).sum(dim=-1)  # (B,)
-    drawn = (negatives @ centres[:, :, None])[..., 0]  # (B, K)
-    return -(F.logsigmoid(seen) + F.logsigmoid(-drawn).sum(dim=-1)).mean()
+    signed = torch.cat([contexts[:, None], -negatives], dim=1)  # (B, 1 + K, D)
+    return -F.logsigmoid(signed @ centres[:, :, None]).sum() / len(centres)
 
 
 def ppmi(counts: Float[Tensor, "V C"], negatives: float = 1.0, power: float = 1.0) -> Float[Tensor, "V C"]:
@@ -114,11 +112,9 @@ def ppmi(counts: Float[Tensor, "V C"], negatives: float = 1.0, power: float = 1.
     """
     if negatives <= 0:
         raise ValueError(f"the number of negatives must be positive, got {negatives}")
-    noise = counts.sum(dim=0) ** power
-    q = noise / noise.sum()
+    q = F.normalize(counts.sum(dim=0) ** power, p=1, dim=0)
     expected = counts.sum(dim=1, keepdim=True) * q  # (V, C): how often, if the context did not depend on the word
-    ratio = counts / torch.where(counts > 0, negatives * expected, 1)
-    return ratio.log().clamp(min=0)  # of what was never seen the ratio is 0, its log minus infinity
+    return torch.where(counts > 0, (counts / (negatives * expected)).log(), 0.0).clamp(min=0)
 
 
 def svd_embedding(
@@ -144,9 +140,9 @@ def neighbours(
     """
     if not 1 <= count < len(vectors):
         raise ValueError(f"count must lie in 1 to {len(vectors) - 1}, got {count}")
-    unit = F.normalize(vectors, dim=-1)
+    unit = F.normalize(vectors)
     cosines = (unit[queries] @ unit.T).scatter(1, queries[:, None], -math.inf)  # (Q, V)
-    cosine, ids = cosines.topk(count, dim=-1)
+    cosine, ids = cosines.topk(count)
     return cosine, ids
 
 
@@ -158,7 +154,7 @@ def analogy(vectors: Float[Tensor, "V D"], questions: Int[Tensor, "Q 3"]) -> Int
     """
     if len(vectors) < 4:
         raise ValueError(f"expected at least 4 words, got {len(vectors)}")
-    unit = F.normalize(vectors, dim=-1)
+    unit = F.normalize(vectors)
     a, b, c = unit[questions].unbind(dim=1)  # (Q, D) each
     scores = (b - a + c) @ unit.T  # (Q, V)
     return scores.scatter(1, questions, -math.inf).argmax(dim=-1)
@@ -417,7 +413,9 @@ def demo(config: Config = Config(steps=400), *, device: str | torch.device = "au
     """Train briefly; show the loss, log ratios learned and counted, and the neighbours of some words by both ways."""
     losses: list[float] = []
     model, data = train(config, device=device, progress=False, losses=losses), corpus()
-    figure, axes = plt.subplot_mosaic([["loss", "ratio"], ["words", "words"]], figsize=(11, 7), layout="constrained")
+    figure, axes = plt.subplot_mosaic(
+        [["loss", "ratio"], ["words", "words"]], figsize=(11, 5.5), height_ratios=(2, 1), layout="constrained"
+    )
     axes["loss"].plot(losses)
     axes["loss"].set(title="Training loss", xlabel="step", ylabel="nats per pair and its negatives")
     counts, share = cooccurrences(data.train, len(data.words), [config.window]), data.counts / data.counts.sum()

@@ -569,6 +569,13 @@ def table_by_remainders(counts, size, power=0.75):
     return torch.arange(len(counts)).repeat_interleave(whole)
 
 
+def table_by_points(counts, size, power=0.75):
+    if not bool((counts > 0).any()):
+        raise ValueError("no words")
+    weights = torch.where(counts > 0, counts.double() ** power, 0.0)
+    return torch.bucketize((torch.arange(size) + 0.5) / size, weights.cumsum(0) / weights.sum(), right=True)
+
+
 def table_by_walking(counts, size, power=0.75):
     weights = [float(n) ** power if n > 0 else 0.0 for n in counts]
     if sum(weights) == 0:
@@ -597,6 +604,11 @@ def table_at_least_one_each(counts, size, power=0.75):
 
 def loss_by_softplus(w, c, n):
     return (F.softplus(-torch.einsum("bd,bd->b", w, c)) + F.softplus(torch.einsum("bd,bkd->bk", w, n)).sum(1)).mean()
+
+
+def loss_by_parts(w, c, against, of_negatives, n):
+    """The loss, with what pairs and negatives are multiplied by said apart."""
+    return (F.softplus(-(against * c).sum(-1)) + F.softplus((n @ of_negatives[:, :, None])[..., 0]).sum(1)).mean()
 
 
 def loss_by_labels(w, c, n):
@@ -767,18 +779,18 @@ FAKES = {
         "a threshold of 0 accepted": Edit("threshold <= 0", "threshold < 0"),
     },
     "negative_table": {
-        "no power": Edit("counts.double() ** power", "counts.double()"),
-        "always three quarters": Edit("** power", "** 0.75"),
+        "no power": Edit("counts**power", "counts"),
+        "always three quarters": Edit("**power", "**0.75"),
         "another default": lambda counts, size, power=1.0: table_by_remainders(counts, size, power),
-        "every word as often": Edit("counts.double() ** power", "torch.ones_like(counts, dtype=torch.float64)"),
-        "unseen words drawn": Edit("torch.where(counts > 0, counts.double() ** power, 0.0)", "counts.double() ** power"),
+        "every word as often": Edit("counts**power", "torch.ones_like(counts)"),
+        "unseen words drawn": Edit("torch.where(counts > 0, counts**power, 0.0)", "counts**power"),
         "rounded, so of another length": table_by_rounding,
         "at least one of each": table_at_least_one_each,
         "drawn by chance": lambda counts, size, power=0.75: (
             torch.multinomial(counts.double() ** power * (counts > 0), size, replacement=True) if counts.sum() > 0 else refuse()
         ),
-        "logarithms": Edit("counts.double() ** power", "counts.double().log1p() ** power"),
-        "one entry too many": Edit("torch.arange(size,", "torch.arange(size + 1,"),
+        "logarithms": Edit("counts**power", "counts.log1p() ** power"),
+        "one entry too many": Edit("size * weights", "(size + 1) * weights"),
         "probabilities": lambda counts, size, power=0.75: (
             table_by_remainders(counts, size, power).double() if counts.sum() > 0 else refuse()
         ),
@@ -817,29 +829,33 @@ FAKES = {
         "a small number in the log": lambda w, c, n: (
             -(((w * c).sum(-1).sigmoid() + 1e-10).log() + ((-(n @ w[:, :, None])[..., 0]).sigmoid() + 1e-10).log().sum(-1)).mean()
         ),
-        "negatives averaged": Edit("F.logsigmoid(-drawn).sum(dim=-1)", "F.logsigmoid(-drawn).mean(dim=-1)"),
+        "negatives averaged": lambda w, c, n: (
+            F.softplus(-(w * c).sum(-1)) + F.softplus((n @ w[:, :, None])[..., 0]).mean(1)
+        ).mean(),
         "averaged over pairs and negatives": lambda w, c, n: loss_by_softplus(w, c, n) / (1 + n.shape[1]),
-        "summed over the batch": Edit(".mean()", ".sum()"),
-        "negatives pulled too": Edit("-drawn", "drawn"),
-        "one minus the log": Edit("F.logsigmoid(-drawn)", "(1 - F.logsigmoid(drawn))"),
-        "its negative": Edit("return -(", "return ("),
+        "summed over the batch": Edit(" / len(centres)", ""),
+        "negatives pulled too": Edit("-negatives", "negatives"),
+        "one minus the log": lambda w, c, n: (
+            F.softplus(-(w * c).sum(-1)) - (1 - F.logsigmoid((n @ w[:, :, None])[..., 0])).sum(1)
+        ).mean(),
+        "its negative": Edit("return -F", "return F"),
         "a softmax": lambda w, c, n: -((torch.cat([c[:, None], n], 1) @ w[..., None])[..., 0].log_softmax(1)[:, 0]).mean(),
-        "negatives against the context": Edit("negatives @ centres", "negatives @ contexts"),
+        "negatives against the context": lambda w, c, n: loss_by_parts(w, c, w, c, n),
         "negatives of all pairs": lambda w, c, n: (
             F.softplus(-(w * c).sum(-1)).mean() + F.softplus(w @ n.flatten(0, 1).T).sum(1).mean()
         ),
-        "the first negative alone": Edit("F.logsigmoid(-drawn).sum(dim=-1)", "F.logsigmoid(-drawn)[:, :1].sum(dim=-1)"),
+        "the first negative alone": Edit("-negatives", "-negatives[:, :1]"),
         "negatives summed to one vector": lambda w, c, n: loss_by_softplus(w, c, n.sum(1, keepdim=True)),
-        "no pairs": Edit("F.logsigmoid(seen) + ", ""),
-        "negatives detached": Edit("negatives @ centres", "negatives.detach() @ centres"),
-        "the centres learn from pairs alone": Edit("negatives @ centres[", "negatives @ centres.detach()["),
+        "no pairs": Edit("torch.cat([contexts[:, None], -negatives], dim=1)", "-negatives"),
+        "negatives detached": Edit("-negatives", "-negatives.detach()"),
+        "the centres learn from pairs alone": lambda w, c, n: loss_by_parts(w, c, w, w.detach(), n),
         "cosines": lambda w, c, n: loss_by_softplus(F.normalize(w, dim=-1), F.normalize(c, dim=-1), F.normalize(n, dim=-1)),
-        "in bits": Edit(".mean()", ".mean() / math.log(2)"),
-        "products clamped": Edit("(centres * contexts).sum(dim=-1)", "(centres * contexts).sum(dim=-1).clamp(-6, 6)"),
+        "in bits": Edit(" / len(centres)", " / len(centres) / math.log(2)"),
+        "products clamped": Edit("signed @ centres[:, :, None]", "(signed @ centres[:, :, None]).clamp(-6, 6)"),
     },
     "ppmi": {
         "PMI": Edit(".clamp(min=0)", ""),
-        "in bits": Edit("ratio.log()", "ratio.log2()"),
+        "in bits": Edit(".log()", ".log2()"),
         "cut, then shifted": lambda counts, negatives=1.0, power=1.0: (
             ppmi_by_logs(counts, 1.0, power) - (math.log(negatives) if negatives > 0 else refuse())
         ),
@@ -850,7 +866,9 @@ FAKES = {
         ),
         "no power": Edit(" ** power", ""),
         "the power of the words too": Edit("counts.sum(dim=1, keepdim=True)", "counts.sum(dim=1, keepdim=True) ** power"),
-        "the power of shares, not normalised": Edit("q = noise / noise.sum()", "q = (counts.sum(dim=0) / counts.sum()) ** power"),
+        "the power of shares, not normalised": Edit(
+            "F.normalize(counts.sum(dim=0) ** power, p=1, dim=0)", "(counts.sum(dim=0) / counts.sum()) ** power"
+        ),
         "rows for columns": lambda counts, negatives=1.0, power=1.0: ppmi_by_logs(counts.T, negatives, power).T,
         "one added to all": ppmi_added_one,
         "minus infinity kept": lambda counts, negatives=1.0, power=1.0: torch.where(
@@ -912,9 +930,7 @@ FAKES = {
         "whatever is near enough dropped": lambda x, queries, count: near_by(
             lambda x, q: (t := unit(x)[q] @ unit(x).T).masked_fill(t > 1 - 1e-6, -math.inf)
         )(x, queries, count),
-        "the farthest": Edit(
-            "topk(count, dim=-1)", "masked_fill(F.one_hot(queries, len(vectors)).bool(), 9).topk(count, largest=False)"
-        ),
+        "the farthest": Edit("topk(count)", "masked_fill(F.one_hot(queries, len(vectors)).bool(), 9).topk(count, largest=False)"),
         "nearest last": lambda x, queries, count: tuple(part.flip(1) for part in by_sorting(x, queries, count)),
         "one more": lambda x, queries, count: (
             by_sorting(x, queries, count + 1) if count > 0 and count < len(x) else by_sorting(x, queries, 0)
@@ -935,10 +951,10 @@ FAKES = {
         "the nearest of c": Edit("b - a + c", "c"),
         "the nearest of b": Edit("b - a + c", "b"),
         "without c": Edit("b - a + c", "b - a"),
-        "no unit vectors": Edit("F.normalize(vectors, dim=-1)", "vectors"),
+        "no unit vectors": Edit("F.normalize(vectors)", "vectors"),
         "differences of raw vectors": analogy_of_raw_vectors,
         "words of raw length": Edit("@ unit.T", "@ vectors.T"),
-        "normalised by column": Edit("dim=-1)\n    a", "dim=0)\n    a"),
+        "normalised by column": Edit("F.normalize(vectors)", "F.normalize(vectors, dim=0)"),
         "3CosMul": analogy_by(lambda x, a, b, c: (1 + b @ x.T) / 2 * (1 + c @ x.T) / 2 / ((1 + a @ x.T) / 2 + 1e-3)),
         "by distance": analogy_by(lambda x, a, b, c: -((b @ x.T) - (a @ x.T) + (c @ x.T) - 1).abs()),
         "the worst": Edit("-math.inf).argmax", "math.inf).argmin"),
@@ -973,7 +989,8 @@ VARIANTS = {
     "negative_table": {
         "by remainders": table_by_remainders,
         "walked, in random order": table_by_walking,
-        "bucketize": Edit("torch.searchsorted(ends, middles, right=True)", "torch.bucketize(middles, ends, right=True)"),
+        "where evenly spaced points lie": table_by_points,
+        "rounded down": Edit(".round()", ".add(1e-9).floor()"),
     },
     "skipgram_pairs": {
         "a loop": pairs_by_loop,
@@ -1008,5 +1025,20 @@ VARIANTS = {
         "three cosines": analogy_by(lambda x, a, b, c: b @ x.T - a @ x.T + c @ x.T),
         "the sum normalised": Edit("(b - a + c)", "F.normalize(b - a + c, dim=-1)"),
         "a loop": analogy_by_loop,
+    },
+}
+
+EQUIVALENT = {
+    "negative_table": {"constant: weights.cumsum(0) -> weights.cumsum(-1)": "a vector has one axis"},
+    "skipgram_pairs": {"constant: widths.cumsum(0) -> widths.cumsum(-1)": "a vector has one axis"},
+    "sgns_loss": {
+        "order: torch.cat([contexts[:, None], -n… -> torch.cat([-negatives, contexts[… c94803": "all of them are added up",
+    },
+    "ppmi": {"reduction: counts.sum -> counts.mean": "shares do not change with the scale of what they are shares of"},
+    "svd_embedding": {
+        "keyword dropped: torch.linalg.svd(matrix, full_matrices=False) -> torch.linalg.svd(matrix)": "the columns more are cut off",
+        "constant: torch.linalg.svd(matrix, full_matrices=False) -> torch.linalg.svd(matrix, full_matrices=True)": (
+            "the columns more are cut off"
+        ),
     },
 }
