@@ -149,7 +149,7 @@ def neighbours(
 def analogy(vectors: Float[Tensor, "V D"], questions: Int[Tensor, "Q 3"]) -> Int[Tensor, " Q"]:
     """The word x for "a is to b as c is to x", for each row (a, b, c); a, b and c themselves are left out.
 
-    3CosAdd: the largest cos(x, b) - cos(x, a) + cos(x, c). Raises ValueError for fewer than four words. Mikolov et al. (2013a),
+    3CosAdd: the largest cos(x, b) - cos(x, a) + cos(x, c), where a vector of zeros has cosine 0 with all. Raises ValueError for fewer than four words. Mikolov et al. (2013a),
     section 4; Levy and Goldberg (2014b), eq. 3.
     """
     if len(vectors) < 4:
@@ -372,22 +372,25 @@ def evaluate(model: SGNS, *, seed: int = 0) -> dict[str, float]:
     bits: of a context, given the word. auc: how often a pair that training *never saw* ranks above one of the same word and a
     context drawn by frequency that was never seen with it either (`told_apart`); counts alone know nothing there. *_frequency,
     *_counts (relative counts mixed with frequencies), *_svd: `counting`. plural: share of the analogies "a is to as as c is to ?"
-    that 3CosAdd answers; *_nearest: by the nearest neighbour of c, without a and as. optimum_error: of `optimum_error` for random
-    counts.
+    that 3CosAdd answers; *_nearest: by the nearest neighbour of c, without a and as; *_in_ten: how often the answer is among the
+    ten nearest of c. optimum_error: of `optimum_error` for random counts.
     """
     data, (rivals, counted) = corpus(), counting()
     V, share = len(data.words), data.counts / data.counts.sum()
     held_out, unseen = cooccurrences(data.test, V, [5]), (cooccurrences(data.train, V, [5]) == 0).double()
     log_p, words = predict(model), model.words.weight.detach().cpu()
     questions, answers = plurals(data.words)
+    found, found_counted = (neighbours(way, questions[:, 2], 10)[1] == answers[:, None] for way in (words, counted))  # (Q, 10)
     toy = torch.randint(1, 5, (3, 3), generator=torch.Generator().manual_seed(seed))
     return {
         "bits": bits(log_p, held_out),
         "auc": told_apart(log_p - share.log(), held_out * unseen, share * unseen),
         **rivals,
         "plural": (analogy(words, questions) == answers).double().mean().item(),
-        "plural_nearest": (neighbours(words, questions[:, 2], 1)[1][:, 0] == answers).double().mean().item(),
         "plural_svd": (analogy(counted, questions) == answers).double().mean().item(),
+        "plural_nearest": found[:, 0].double().mean().item(),
+        "plural_in_ten": found.any(dim=1).double().mean().item(),
+        "plural_in_ten_svd": found_counted.any(dim=1).double().mean().item(),
         "optimum_error": optimum_error(toy, 2),
     }
 
@@ -401,7 +404,7 @@ GATES = (
 ABLATIONS = {
     "no negatives": Ablation(Config(negatives=0), "auc", higher_by=0.04),
     "one vector a word": Ablation(Config(tied=True), "auc", higher_by=0.01),
-    "no subsampling": Ablation(Config(threshold=None), "plural_nearest", higher_by=0.01),
+    "no subsampling": Ablation(Config(threshold=None), "plural_in_ten", higher_by=0.1),
 }
 LEAKS = {
     "held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02),

@@ -166,6 +166,19 @@ def test_the_radius_is_that_of_the_centre(impl):
 
 
 @pytest.mark.stub("skipgram_pairs")
+def test_wide_windows(impl, draw):
+    N = draw.integer(15, 20)
+    ids, radii = draw.permutation(N), draw.integers(14, (N,), low=6)
+    assert_pairs(impl.skipgram_pairs(ids, radii), ids, radii, "a radius may be of any size; it is data, not a setting")
+
+
+@pytest.mark.stub("skipgram_pairs")
+def test_one_radius_is_not_a_radius_for_each(impl, draw):
+    with raises(ValueError, hint="broadcasting would make one radius serve for all places: compare the shapes first"):
+        impl.skipgram_pairs(draw.integers(5, (draw.integer(3, 7),)), torch.tensor([2]))
+
+
+@pytest.mark.stub("skipgram_pairs")
 @pytest.mark.parametrize("N", [0, 1, 2])
 def test_texts_shorter_than_the_window(impl, draw, N):
     ids, radii = draw.integers(9, (N,)), torch.full((N,), 5)
@@ -234,6 +247,18 @@ def test_loss_of_far_too_large_products(impl, sign):
 
 
 @pytest.mark.stub("sgns_loss")
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_loss_where_a_sigmoid_is_nearly_sure(impl, draw, sign):
+    products = draw.uniform(draw.size(2) + 3, low=4, high=18)
+    w, c = torch.stack([products, torch.ones_like(products)], 1), torch.tensor([[sign, 0.0]]).double().expand(len(products), 2)
+    expected = float(softplus(-sign * products.numpy()).mean() + softplus(sign * products.numpy()).mean())
+    hint = "log σ(x) is −log(1 + e^−x) for every x: no shortcut by x or 0 where it looks straight"
+    assert_close(impl.sgns_loss(w, c, c[:, None]), expected, hint=hint)
+    expected = float(softplus(-sign * products.numpy()).mean())
+    assert_close(impl.sgns_loss(w, c, c[:, None][:, :0]), expected, what="the loss of pairs alone", hint=hint)
+
+
+@pytest.mark.stub("sgns_loss")
 @pytest.mark.parametrize("K", [1, 3])
 def test_optimum_is_shifted_pmi(impl, draw, K):
     """Every pair with every negative, as often as a toy corpus has them: at M = PMI − log k the gradient is zero."""
@@ -281,6 +306,15 @@ def test_ppmi_of_counts(impl, draw):
     counts = counted(draw, low=1)
     hint = "log of n·N / (row sum · column sum), natural, and 0 where that is negative; rows are words, columns contexts"
     assert_close(impl.ppmi(counts), own_ppmi(counts), hint=hint)
+
+
+@pytest.mark.stub("ppmi")
+def test_a_square_table_is_not_symmetric(impl, draw):
+    V, power = draw.size(3), draw.number(0.3, 0.9)
+    counts = draw.integers(30, (V, V), low=1).double()
+    counts[0, 1:] += 50
+    hint = "q is of the contexts, so of columns, also where words and contexts are the same vocabulary"
+    assert_close(impl.ppmi(counts, power=power), own_ppmi(counts, power=power), hint=hint)
 
 
 @pytest.mark.stub("ppmi")
@@ -334,9 +368,10 @@ def test_number_of_negatives_must_be_positive(impl, draw, k):
 # --- svd_embedding -----------------------------------------------------------------------------------------------------
 
 
-def spectrum(draw):
+def spectrum(draw, square=False):
     """A matrix whose singular values lie well apart, and its parts."""
     V, C = draw.sizes(2, 3, 8)
+    C = V if square else C
     rank = min(V, C)
     U, _ = np.linalg.qr(draw.normal(V, rank).numpy())
     W, _ = np.linalg.qr(draw.normal(C, rank).numpy())
@@ -345,11 +380,11 @@ def spectrum(draw):
 
 
 @pytest.mark.stub("svd_embedding")
-@pytest.mark.parametrize("power", [None, 0.0, 1.0, "any"])
+@pytest.mark.parametrize("power", [None, 0.0, 1.0, "any", "square"])
 def test_words_and_contexts_share_the_singular_values(impl, draw, power):
-    matrix, U, S, W = spectrum(draw)
+    matrix, U, S, W = spectrum(draw, square=power == "square")
     D = draw.integer(1, len(S))
-    p = draw.number(0.1, 0.9) if power == "any" else power
+    p = draw.number(0.1, 0.9) if isinstance(power, str) else power
     words, contexts = impl.svd_embedding(matrix, D) if p is None else impl.svd_embedding(matrix, D, p)
     p = 0.5 if p is None else p
     U, S, W = U[:, :D], S[:D], W[:, :D]
@@ -435,6 +470,22 @@ def test_a_word_that_never_moved_and_one_that_has_a_twin(impl, draw):
     )
 
 
+def with_a_zero(draw):
+    """Words 0 to 3 lie together, all others opposite, and the last one never moved: its cosine of 0 is above those of the others."""
+    D, more = draw.integer(3, 6), draw.integer(2, 4)
+    x = torch.cat([torch.ones(4, D), -torch.ones(more, D), torch.zeros(1, D)]).double()
+    return x + (x != 0) * draw.uniform(len(x), D, low=-0.2, high=0.2)
+
+
+@pytest.mark.stub("neighbours")
+def test_a_word_that_never_moved_is_nearer_than_an_opposite_one(impl, draw):
+    x = with_a_zero(draw)
+    cosine, ids = impl.neighbours(x, torch.tensor([0, len(x) - 2]), 4)
+    hint = "a vector of zeros is ranked with its cosine of 0, above negative ones"
+    assert_equal(int(ids[0, 3]), len(x) - 1, what="the fourth neighbour of one of four words that lie together", hint=hint)
+    assert_close(cosine[0, 3].item(), 0.0, what="its cosine", hint=hint, hint_for="values NaN")
+
+
 @pytest.mark.stub("neighbours")
 @pytest.mark.parametrize("count", ["none", "all"])
 def test_as_many_neighbours_as_there_are(impl, draw, count):
@@ -498,6 +549,18 @@ def test_a_word_may_stand_twice_and_each_row_has_its_own_three(impl, draw):
         if margin > 1e-4:
             break
     assert_equal(impl.analogy(x, questions), expected, hint="each row leaves out its own words, and only those")
+
+
+@pytest.mark.stub("analogy")
+def test_vectors_of_zeros_have_cosine_0(impl, draw):
+    x = with_a_zero(draw)
+    x = x[[0, 1, 2, *range(4, len(x))]]  # three words that lie together, and of the others the vector of zeros wins
+    zero = len(x) - 1
+    order = draw.permutation(3)
+    hint = "its cosine with everything is 0: neither NaN nor left out"
+    result = impl.analogy(x, torch.stack([order, torch.tensor([zero, 0, 1])]))
+    assert_equal(int(result[0]), zero, what="the answer where all others have negative sums", hint=hint)
+    assert_equal(int(result[1]), 2, what="the answer where a is a vector of zeros", hint=hint)
 
 
 @pytest.mark.stub("analogy")
@@ -820,6 +883,8 @@ FAKES = {
             else radii,
         ),
         "any radii accepted": lambda ids, radii: pairs_by_loop(ids, F.pad(radii, (0, max(0, len(ids) - len(radii))))[: len(ids)]),
+        "a radius of five at most": lambda ids, radii: pairs_by_mask(ids, radii.clamp(max=5)),
+        "one radius serves for all": lambda ids, radii: pairs_by_mask(ids, radii.expand_as(ids) if len(radii) == 1 else radii),
         "two words at least": lambda ids, radii: pairs_by_mask(ids, radii) if len(ids) > 1 else refuse(),
     },
     "sgns_loss": {
@@ -839,6 +904,9 @@ FAKES = {
             F.softplus(-(w * c).sum(-1)) - (1 - F.logsigmoid((n @ w[:, :, None])[..., 0])).sum(1)
         ).mean(),
         "its negative": Edit("return -F", "return F"),
+        "straight above five": lambda w, c, n: (
+            F.softplus(-(w * c).sum(-1), threshold=5) + F.softplus((n @ w[:, :, None])[..., 0], threshold=5).sum(1)
+        ).mean(),
         "a softmax": lambda w, c, n: -((torch.cat([c[:, None], n], 1) @ w[..., None])[..., 0].log_softmax(1)[:, 0]).mean(),
         "negatives against the context": lambda w, c, n: loss_by_parts(w, c, w, c, n),
         "negatives of all pairs": lambda w, c, n: (
@@ -868,6 +936,11 @@ FAKES = {
         "the power of the words too": Edit("counts.sum(dim=1, keepdim=True)", "counts.sum(dim=1, keepdim=True) ** power"),
         "the power of shares, not normalised": Edit(
             "F.normalize(counts.sum(dim=0) ** power, p=1, dim=0)", "(counts.sum(dim=0) / counts.sum()) ** power"
+        ),
+        "rows for columns of a square table": lambda counts, negatives=1.0, power=1.0: (
+            ppmi_by_logs(counts.T, negatives, power).T
+            if counts.shape[0] == counts.shape[1]
+            else ppmi_by_logs(counts, negatives, power)
         ),
         "rows for columns": lambda counts, negatives=1.0, power=1.0: ppmi_by_logs(counts.T, negatives, power).T,
         "one added to all": ppmi_added_one,
@@ -907,6 +980,9 @@ FAKES = {
             parts[1],
         ),
         "contexts as words": svd_with_a_copy,
+        "contexts as words of a square table": lambda matrix, width, power=0.5: (
+            svd_with_a_copy if matrix.shape[0] == matrix.shape[1] else svd_flipped
+        )(matrix, width, power),
         "exchanged": lambda matrix, width, power=0.5: svd_flipped(matrix, width, power)[::-1],
         "of the transpose": lambda matrix, width, power=0.5: svd_flipped(matrix.T, width, power),
         "all widths": Edit("U[:, :width], S[:width], Vh[:width].mT", "U, S, Vh.mT"),
@@ -922,6 +998,7 @@ FAKES = {
         "absolute cosines": near_by(lambda x, q: (unit(x)[q] @ unit(x).T).abs()),
         "columns normalised": near_by(lambda x, q: F.normalize(x, dim=0)[q] @ F.normalize(x, dim=0).T),
         "NaN for zeros": near_by(lambda x, q: (x[q] @ x.T) / x[q].norm(dim=1, keepdim=True) / x.norm(dim=1)),
+        "words that never moved left out": near_by(lambda x, q: (unit(x)[q] @ unit(x).T).masked_fill((x == 0).all(1), -2.0)),
         "the first dropped": near_by(lambda x, q: unit(x)[q] @ unit(x).T, first_dropped=True),
         "itself included": Edit(".scatter(1, queries[:, None], -math.inf)", ""),
         "no query is a neighbour": lambda x, queries, count: near_by(
@@ -955,6 +1032,12 @@ FAKES = {
         "differences of raw vectors": analogy_of_raw_vectors,
         "words of raw length": Edit("@ unit.T", "@ vectors.T"),
         "normalised by column": Edit("F.normalize(vectors)", "F.normalize(vectors, dim=0)"),
+        "NaN for zeros": lambda x, questions: analogy_by(lambda u, a, b, c: (b - a + c) @ (x / x.norm(dim=1, keepdim=True)).T)(
+            x, questions
+        ),
+        "words that never moved left out": lambda x, questions: analogy_by(
+            lambda u, a, b, c: ((b - a + c) @ u.T).masked_fill((x == 0).all(1), -9.0)
+        )(x, questions),
         "3CosMul": analogy_by(lambda x, a, b, c: (1 + b @ x.T) / 2 * (1 + c @ x.T) / 2 / ((1 + a @ x.T) / 2 + 1e-3)),
         "by distance": analogy_by(lambda x, a, b, c: -((b @ x.T) - (a @ x.T) + (c @ x.T) - 1).abs()),
         "the worst": Edit("-math.inf).argmax", "math.inf).argmin"),
