@@ -177,11 +177,11 @@ def corpus() -> Corpus:
     ranked = Counter(word for topic in train for word in topic).most_common()
     words = tuple(word for word, often in ranked if often >= RAREST)
     index = {word: i for i, word in enumerate(words)}
-    ids = [
+    known, held_out = (
         tuple(torch.tensor([index[w] for w in topic if w in index], dtype=torch.int64) for topic in part)
         for part in (train, test)
-    ]
-    return Corpus(words, *ids, torch.bincount(torch.cat(ids[0]), minlength=len(words)).double())
+    )
+    return Corpus(words, known, held_out, torch.bincount(torch.cat(known), minlength=len(words)).double())
 
 
 def cooccurrences(topics: Sequence[Tensor], size: int, radii: Sequence[int]) -> Float[Tensor, "V V"]:
@@ -211,11 +211,11 @@ class Config:
 
 
 class SGNS(nn.Module):
-    """The two tables of vectors: words begin small and random, contexts at 0, as in word2vec."""
+    """The two tables of vectors, of the words of `corpus`: words begin small and random, contexts at 0, as in word2vec."""
 
-    def __init__(self, size: int, config: Config = Config()) -> None:
+    def __init__(self, config: Config = Config()) -> None:
         super().__init__()
-        self.config = config
+        self.config, size = config, len(corpus().words)
         self.words = nn.Embedding(size, config.width)
         self.contexts = self.words if config.tied else nn.Embedding(size, config.width)
         nn.init.zeros_(self.contexts.weight)
@@ -254,7 +254,7 @@ def train(
     precision: `float32` or `bfloat16` (autocast). compile: use `torch.compile`. losses: gets the loss of each step, in nats.
     """
     device, generator, data = resolve_device(device), seed_everything(seed), corpus()
-    model = maybe_compile(SGNS(len(data.words), config).to(device).train(), compile)
+    model = maybe_compile(SGNS(config).to(device).train(), compile)
     keep = torch.ones_like(data.counts) if config.threshold is None else subsample_keep(data.counts, config.threshold)
     table = negative_table(data.counts, 1_000_000, config.power)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
