@@ -691,7 +691,7 @@ def gru_by_blocks(projected, h, weight, bias):
 
 
 def gru_reset_before_the_map(projected, h, weight, bias):
-    """As in the paper and in the first version of cuDNN: the map is of r ⊙ h."""
+    """As in the paper: the map is of r ⊙ h."""
     H = h.shape[1]
     r, z = (projected[:, : 2 * H] + h @ weight[: 2 * H].T + bias[: 2 * H]).sigmoid().split(H, 1)
     n = torch.tanh(projected[:, 2 * H :] + (r * h) @ weight[2 * H :].T + bias[2 * H :])
