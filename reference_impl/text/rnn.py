@@ -37,6 +37,7 @@ Units* (2015) (identity); Williams and Peng, *An Efficient Gradient-Based Algori
 
 import math
 import textwrap
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -176,9 +177,9 @@ class Config:
     cell: str = "lstm"
     forget_bias: float = 1.0
     carry: bool = True
-    chunk: int = 32
-    batch_size: int = 16
-    steps: int = 2400
+    chunk: int = 16
+    batch_size: int = 32
+    steps: int = 3000
     learning_rate: float = 2e-2
 
 
@@ -248,6 +249,24 @@ def truncated_bptt(
     return loss.detach(), tuple(part.detach() for part in state)
 
 
+def one_pass(
+    model: LanguageModel,
+    optimizer: torch.optim.Optimizer,
+    chunks: Iterable[Int[Tensor, "B W"]],
+    carry: bool = True,
+    after: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """`truncated_bptt` on one chunk after another: their losses. carry: whether each begins with the state of the one before, or with
+    zeros. after: what is called behind every step.
+    """
+    losses, state = [], None
+    for chunk in chunks:
+        loss, state = truncated_bptt(model, optimizer, chunk, state if carry else None)
+        losses.append(loss.item())
+        after()
+    return losses
+
+
 def train(
     config: Config = Config(),
     *,
@@ -267,16 +286,13 @@ def train(
     model = LanguageModel(config, precision).to(device).train()
     optimizer = make_optimizer(model, config.learning_rate)
     schedule = one_cycle(optimizer, config.learning_rate, config.steps, 0.1)
-    chunks: list[Tensor] = []
-    state: State | None = None
-    for _ in track(range(config.steps), total=config.steps, description=config.cell, show=progress):
-        if not chunks:
-            shift = int(torch.randint(len(ids), (), generator=generator))
-            chunks, state = list(streams(ids.roll(shift), config.batch_size, config.chunk)), None
-        loss, state = truncated_bptt(model, optimizer, chunks.pop(0).to(device), state if config.carry else None)
-        schedule.step()
-        if losses is not None:
-            losses.append(loss.item())
+    losses = [] if losses is None else losses
+    end = len(losses) + config.steps
+    while len(losses) < end:
+        shift = int(torch.randint(len(ids), (), generator=generator))
+        chunks = streams(ids.roll(shift), config.batch_size, config.chunk)[: end - len(losses)].to(device)
+        shown = track(chunks, total=len(chunks), description=config.cell, show=progress)
+        losses += one_pass(model, optimizer, shown, config.carry, schedule.step)
     return model.eval()
 
 
@@ -332,31 +348,28 @@ def log_probabilities(model: LanguageModel, ids: Int[Tensor, " N"], rows: int = 
     return torch.cat(found, dim=1)[:, warm:].flatten(0, 1)[: len(ids)].log_softmax(dim=-1)
 
 
-KINDS, MARK = 8, 8  # symbols of `recall_task`, and the mark
+KINDS, DELAY = 8, 50  # of `recall_task`: how many symbols there are, and for how long one is kept in the test
 
 
-def recall_task(marks: Bool[Tensor, "B T"], generator: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
-    """Random symbols with a mark at some places; and for each place the symbol that stood behind the last mark before it.
+def recall_task(marks: Bool[Tensor, "B T"], generator: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, " B"]]:
+    """Random symbols of which some are marked, the first ones at least; and the last marked symbol of each row, which is the answer.
 
-    Every symbol is drawn alike, so the mark alone tells which one is to be kept, and for how long nobody knows. At a mark, and before the
-    first one, there is no answer: -100. Marks do not stand next to each other.
+    All symbols are drawn alike, so only the mark tells what is to be kept, until another takes its place; for how long, nobody knows.
+    A marked symbol has a number of its own, greater by `KINDS`.
     """
-    B, T = marks.shape
-    x = torch.randint(KINDS, (B, T), generator=generator)
-    marked = F.pad(marks[:, :-1], (1, 0))  # (B, T), the places behind a mark
-    last = torch.where(marked, torch.arange(T), -1).cummax(dim=1).values  # (B, T)
-    answers = x.gather(1, last.clamp(min=0)).where((last >= 0) & ~marks, -100)
-    return x.where(~marks, MARK), answers
+    x = torch.randint(KINDS, marks.shape, generator=generator)
+    last = torch.where(marks, torch.arange(marks.shape[1]), 0).amax(dim=1, keepdim=True)  # (B, 1)
+    return x + KINDS * marks, x.gather(1, last)[:, 0]
 
 
-def remembers(cell: str, start: str, *, seed: int, rate: float, delay: int = 50, device: str | torch.device = "cpu") -> float:
-    """Share of 500 new sequences of `recall_task` whose second mark is answered right after `delay` more symbols.
+def remembers(cell: str, start: str, rate: float, *, seed: int, device: str | torch.device = "cpu") -> float:
+    """Share of 500 new sequences whose second symbol is named right after `DELAY` others; it and the first one are marked.
 
-    64 units are trained in 400 steps on 32 sequences each, asked at every place; about each twelfth is a mark.
+    64 units are trained in 400 steps on 32 sequences each, in which about each twelfth symbol is marked; only the end is asked for.
     start: `ours` as by `Recurrent.initialise`; `uniform` as torch's own layers; `identity` ours, with the map of the state the identity.
     """
-    generator, T = seed_everything(seed), delay + 4
-    model = LanguageModel(Config(KINDS + 1, embedding=32, width=64, cell=cell)).to(device)
+    generator, shape = seed_everything(seed), (32, DELAY + 2)
+    model = LanguageModel(Config(2 * KINDS, embedding=32, width=64, cell=cell)).to(device)
     if start == "uniform":
         for parameter in model.recurrent.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(64), 1 / math.sqrt(64))
@@ -365,21 +378,19 @@ def remembers(cell: str, start: str, *, seed: int, rate: float, delay: int = 50,
     optimizer = make_optimizer(model, rate)
     schedule = one_cycle(optimizer, rate, 400, 0.1)
     for _ in range(400):
-        marks = torch.rand(32, T, generator=generator) < 0.09
-        marks[:, 0], marks[:, -1] = True, False
-        marks[:, 1:] &= ~marks[:, :-1]
+        marks = torch.rand(shape, generator=generator) < 1 / 12
+        marks[:, 0] = True
         x, y = (part.to(device) for part in recall_task(marks, generator))
-        loss = F.cross_entropy(model(x)[0].flatten(0, 1), y.flatten())
+        loss = F.cross_entropy(model(x)[0][:, -1], y)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    marks = torch.zeros(500, T, dtype=torch.bool)
-    marks[:, [0, 2]] = True
+    marks = (torch.arange(shape[1]) < 2).expand(500, -1)
     with torch.no_grad():
         x, y = (part.to(device) for part in recall_task(marks, generator))
-        return (model(x)[0][:, -1].argmax(-1) == y[:, -1]).double().mean().item()
+        return (model(x)[0][:, -1].argmax(-1) == y).double().mean().item()
 
 
 # Cell, start and rate; the rate is the best of three on other seeds than those of the gate.
@@ -421,7 +432,7 @@ def evaluate(model: LanguageModel, *, seed: int = 0) -> dict[str, float]:
     figures["line_ends_counts"] = bits_per_line_end(counts["line_ends"], ids)
     if config == Config():  # an idea taken away is compared by its bits
         for name, (cell, start, rate) in MEMORIES.items():
-            figures[name] = remembers(cell, start, seed=seed, rate=rate)
+            figures[name] = remembers(cell, start, rate, seed=seed)
         figures["memory_chance"] = 1 / KINDS
     return figures
 
@@ -440,7 +451,7 @@ ABLATIONS = {
 LEAKS = {"held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02)}
 
 
-def demo(config: Config = Config(width=96, steps=170), *, device: str | torch.device = "auto") -> Figure:
+def demo(config: Config = Config(width=96, steps=450), *, device: str | torch.device = "auto") -> Figure:
     """Train briefly; show the loss, what a cell reads and keeps, how fast three gates forget, and text at three temperatures."""
     losses: list[float] = []
     model = train(config, device=device, progress=False, losses=losses)
