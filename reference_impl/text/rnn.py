@@ -51,7 +51,7 @@ from torch import Tensor, nn
 from reference_impl.data import python_docs
 from reference_impl.experiments import Ablation, Leak
 from reference_impl.ngram import KneserNey, NGram, even_mixture
-from reference_impl.runtime import Gate, autocast, one_cycle, resolve_device, seed_everything, track
+from reference_impl.runtime import Gate, autocast, maybe_compile, one_cycle, resolve_device, seed_everything, track
 from reference_impl.text.gpt import LINE_END, bits_per_character, bits_per_line_end, language_model_loss, sample
 
 State = tuple[Tensor, ...]  # (B, H) each: h and c of an LSTM, h of the others
@@ -274,16 +274,17 @@ def train(
     seed: int = 0,
     progress: bool = True,
     precision: str = "float32",
+    compile: bool = False,
     losses: list[float] | None = None,
 ) -> LanguageModel:
     """Train on the training topics; return the model in evaluation mode, on `device`.
 
     Each pass over the text begins at another place of it, with a state of zeros. precision: `float32` or `bfloat16` (autocast).
-    losses: a list to which the loss of each step, in nats per byte, is appended.
+    compile: use `torch.compile`. losses: a list to which the loss of each step, in nats per byte, is appended.
     """
     device, generator = resolve_device(device), seed_everything(seed)
     ids = python_docs.load("train").ids
-    model = LanguageModel(config, precision).to(device).train()
+    model = maybe_compile(LanguageModel(config, precision).to(device).train(), compile)
     optimizer = make_optimizer(model, config.learning_rate)
     schedule = one_cycle(optimizer, config.learning_rate, config.steps, 0.1)
     losses = [] if losses is None else losses
