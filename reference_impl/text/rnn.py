@@ -448,8 +448,8 @@ ABLATIONS = {
 LEAKS = {"held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02)}
 
 
-def demo(config: Config = Config(width=96, steps=450), *, device: str | torch.device = "auto") -> Figure:
-    """Train briefly; show the loss, what a cell reads and keeps, how fast three gates forget, and text at three temperatures."""
+def demo(config: Config = Config(width=96, steps=300), *, device: str | torch.device = "auto") -> Figure:
+    """Train briefly; show the loss, how fast three forget gates forget, and three prompts continued at three temperatures."""
     losses: list[float] = []
     model = train(config, device=device, progress=False, losses=losses)
     device = next(model.parameters()).device
