@@ -36,15 +36,17 @@ Calibration of Modern Neural Networks* (2017), eq. 2, 3.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -69,11 +71,10 @@ def cut(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=2)
-def tokenizer(merges: int = 4000) -> Tokenizer:
+def tokenizer(merges: int = 2000) -> Tokenizer:
     """Byte-level BPE, learned from the training sentences of both languages; no label is looked at."""
-    words = Counter(
-        word for language in sentiment.LANGUAGES for text in sentiment.load("train", language).texts for word in cut(text)
-    )
+    texts = [text for language in sentiment.LANGUAGES for text in sentiment.load("train", language).texts]
+    words = Counter(word for text in texts for word in cut(text))
     return Tokenizer(learn_merges(*spelled_words(words), merges), SPECIALS)
 
 
@@ -128,10 +129,10 @@ class Config:
     attend_padding: whether padded places are attended to like others, which is wrong.
     """
 
-    symbols: int = 4259
-    context: int = 64
-    width: int = 128
-    layers: int = 2
+    symbols: int = 2259
+    context: int = 96
+    width: int = 64
+    layers: int = 1
     heads: int = 4
     dropout: float = 0.1
     labels: int = 200
@@ -139,12 +140,12 @@ class Config:
     asked: float = 0.2
     masked: float = 0.8
     random: float = 0.1
-    steps: int = 600
+    steps: int = 1100
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     tuning_steps: int = 200
     tuning_batch_size: int = 32
-    tuning_rate: float = 1e-3
+    tuning_rate: float = 3e-3
     decay: float = 0.6
     pooling: str = "mean"
     attend_padding: bool = False
@@ -181,9 +182,7 @@ def pool(hidden: Float[Tensor, "B T C"], lengths: Int[Tensor, " B"], kind: str =
     What other places hold has no effect, NaN neither. Raises ValueError for another kind, and if a sentence is empty.
     """
     if kind not in ("first", "mean") or not bool((lengths > 0).all()):
-        raise ValueError(
-            f"expected 'first' or 'mean' and sentences that are not empty, got {kind!r} and lengths {lengths.tolist()}"
-        )
+        raise ValueError(f"expected 'first' or 'mean' and at least one token each, got {kind!r} and {lengths.tolist()}")
     if kind == "first":
         return hidden[:, 0]
     real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]  # (B, T)
@@ -229,9 +228,11 @@ class BERT(nn.Module):
         return nll.sum() / max(1, int(asked.sum()))
 
     def classify(self, ids: Int[Tensor, "B T"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B 2"]:
-        """Logits of blame and praise."""
-        pooled = pool(self(ids, lengths), lengths, self.config.pooling)
-        return self.head(self.dropout(self.pooler(pooled).tanh()))
+        """Logits of blame and praise. What is pooled from `[CLS]` goes through the pooler first, as in BERT."""
+        pooled = pool(self(ids, lengths), lengths, self.config.pooling)  # (B, C)
+        if self.config.pooling == "first":
+            pooled = self.pooler(pooled).tanh()
+        return self.head(self.dropout(pooled))
 
 
 def from_huggingface(state_dict: Mapping[str, Tensor], heads: int) -> BERT:
@@ -307,36 +308,22 @@ def labelled(language: str, count: int, seed: int) -> tuple[list[str], list[int]
     return [data.texts[i] for i in some], [data.labels[i] for i in some]
 
 
-def of_like_length(
-    sentences: list[list[int]], batch_size: int, steps: int, generator: torch.Generator
-) -> Iterator[list[list[int]]]:
-    """`steps` batches of sentences that are about equally long, so that little is padded."""
-    ranked = sorted(sentences, key=len)
-    for _ in range(steps):
-        start = int(torch.randint(len(ranked) - batch_size + 1, (), generator=generator))
-        yield ranked[start : start + batch_size]
-
-
-def step_down(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of the optimizer, with the gradient clipped at a norm of 1."""
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-
-
 def pretrain(
     model: BERT, device: torch.device, generator: torch.Generator, progress: bool, precision: str, losses: list[float]
 ) -> None:
     """Masked language modelling on all training sentences of both languages."""
     config, specials = model.config, tokenizer().specials
-    texts = [text for language in sentiment.LANGUAGES for text in sentiment.load("train", language).texts]
-    sentences = [encode(text, config.context) for text in texts]
+    texts = chain.from_iterable(sentiment.load("train", language).texts for language in sentiment.LANGUAGES)
+    sentences = sorted((encode(text, config.context) for text in texts), key=len)
+    counts = torch.tensor([*chain.from_iterable(sentences)]).bincount(minlength=config.symbols) + 0.5
+    with torch.no_grad():  # how frequent tokens are need not be learned
+        model.bias.copy_((counts / counts.sum()).log())
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = one_cycle(optimizer, config.learning_rate, config.steps, 0.1)
-    batches = of_like_length(sentences, config.batch_size, config.steps, generator)
-    for batch in track(batches, total=config.steps, description="MLM", show=progress):
-        ids, lengths = pad(batch)
+    model.eval()  # no dropout, which a model that sees a sentence a few times does not need
+    for _ in track(range(config.steps), total=config.steps, description="MLM", show=progress):
+        start = int(torch.randint(len(sentences) - config.batch_size + 1, (), generator=generator))
+        ids, lengths = pad(sentences[start : start + config.batch_size])  # about equally long, so that little is padded
         maskable = (ids != specials["[PAD]"]) & (ids != specials["[CLS]"])
         uniforms = torch.rand(3, *ids.shape, generator=generator)
         inputs, targets = mask_tokens(
@@ -345,7 +332,10 @@ def pretrain(
         )  # fmt: skip
         with autocast(device, precision):
             loss = model.mlm_loss(model(inputs.to(device), lengths.to(device)), targets.to(device))
-        step_down(model, optimizer, loss)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
         schedule.step()
         losses.append(loss.item())
 
@@ -353,21 +343,24 @@ def pretrain(
 def finetune(model: BERT, device: torch.device, seed: int, generator: torch.Generator, precision: str) -> None:
     """Train all layers on the labelled sentences of both languages, lower layers more slowly if they have been trained before."""
     config = model.config
-    examples = [
-        (text, y) for language in sentiment.LANGUAGES for text, y in zip(*labelled(language, config.labels, seed), strict=True)
-    ]
-    sentences, labels = [encode(text, config.context) for text, _ in examples], torch.tensor([y for _, y in examples])
+    parts = [labelled(language, config.labels, seed) for language in sentiment.LANGUAGES]
+    sentences = [encode(text, config.context) for texts, _ in parts for text in texts]
+    targets = torch.tensor([label for _, labels in parts for label in labels])
     names, parameters = zip(*model.named_parameters(), strict=True)
     rates = learning_rates(names, config.layers, config.tuning_rate, config.decay if config.pretrained else 1.0)
     optimizer = torch.optim.AdamW([{"params": [p], "lr": r} for p, r in zip(parameters, rates, strict=True)], weight_decay=0.01)
     planned = max(config.tuning_steps, 20)  # as `one_cycle`, which knows one rate for all
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=planned, pct_start=0.1, cycle_momentum=False)
+    model.train()
     for _ in range(config.tuning_steps):
-        some = torch.randint(len(examples), (config.tuning_batch_size,), generator=generator)
+        some = torch.randint(len(sentences), (config.tuning_batch_size,), generator=generator)
         ids, lengths = pad([sentences[i] for i in some.tolist()], device)
         with autocast(device, precision):
             logits = model.classify(ids, lengths)
-        step_down(model, optimizer, F.cross_entropy(logits.float(), labels[some].to(device)))
+        optimizer.zero_grad()
+        F.cross_entropy(logits.float(), targets[some].to(device)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
         schedule.step()
 
 
@@ -387,7 +380,7 @@ def train(
     step of pretraining, in nats per masked token, is appended.
     """
     device, generator = resolve_device(device), seed_everything(seed)
-    model = maybe_compile(BERT(config).to(device).train(), compile)
+    model = maybe_compile(BERT(config).to(device), compile)
     if config.pretrained:
         pretrain(model, device, generator, progress, precision, losses if losses is not None else [])
     finetune(model, device, seed, generator, precision)
@@ -412,13 +405,10 @@ def counted_words(language: str, count: int, seed: int) -> Float[np.ndarray, "N 
     """What TF-IDF and logistic regression, learned from the same labelled sentences, say of the held-out ones; chosen on folds of five."""
     texts, labels = labelled(language, count, seed)
     model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1000))
-    ways = [
-        {"analyzer": ["word"], "ngram_range": [(1, 1), (1, 2)]},
-        {"analyzer": ["char"], "ngram_range": [(1, 2), (1, 3), (2, 4)]},
-    ]
+    ways = {"word": [(1, 1), (1, 2)], "char": [(1, 2), (1, 3), (2, 4)]}
     grid = [
-        {f"tfidfvectorizer__{name}": values for name, values in way.items()} | {"logisticregression__C": [1, 10, 100]}
-        for way in ways
+        {"tfidfvectorizer__analyzer": [kind], "tfidfvectorizer__ngram_range": n, "logisticregression__C": [1, 10, 100]}
+        for kind, n in ways.items()
     ]
     search = GridSearchCV(model, grid, cv=5).fit(texts, labels)
     return search.predict_proba(sentiment.load("test", language).texts)
@@ -458,12 +448,33 @@ def by_length(seed: int, device: str) -> float:
 
 
 GATES = (
-    Gate("accuracy", above="majority", baseline="accuracy_tfidf"),
-    Gate("macro_f1", above="majority", baseline="macro_f1_tfidf"),
+    Gate("zh_accuracy", at_least=0.65, above="zh_majority", baseline="zh_accuracy_tfidf"),
+    Gate("zh_macro_f1", at_least=0.6, baseline="zh_macro_f1_tfidf"),
 )
-ABLATIONS = {"no pretraining": Ablation(Config(pretrained=False), "accuracy", higher_by=0.05)}
+ABLATIONS = {"no pretraining": Ablation(Config(pretrained=False), "zh_accuracy", higher_by=0.03)}
 LEAKS = {
     "length alone": Leak(by_length, chance=0.5, at_most=0.56),
-    "near copies in training (en)": Leak(lambda seed, device: sentiment.copies("en"), chance=0.0, at_most=0.0),
-    "near copies in training (zh)": Leak(lambda seed, device: sentiment.copies("zh"), chance=0.0, at_most=0.0),
+    "near copies in training": Leak(
+        lambda seed, device: max(map(sentiment.copies, sentiment.LANGUAGES)), chance=0.0, at_most=0.0
+    ),
 }
+
+
+def demo(config: Config = Config(steps=90, batch_size=32, tuning_steps=60), *, device: str | torch.device = "auto") -> Figure:
+    """Train briefly; show the loss, and how far the probabilities can be believed."""
+    losses: list[float] = []
+    model = train(config, device=device, progress=False, losses=losses)
+    figure, (curve, bins) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    curve.plot(losses)
+    curve.set(title="Masked language model, both languages", xlabel="step", ylabel="nats per masked token")
+    bins.plot([0.5, 1], [0.5, 1], "k:", label="perfectly calibrated")
+    for language in sentiment.LANGUAGES:
+        data = sentiment.load("test", language)
+        confidence, predicted = classify(model, data.texts[::4]).max(dim=1)
+        right = (predicted == torch.tensor(data.labels[::4])).double()
+        place = ((confidence - 0.5) * 10).long().clamp(max=4)
+        points = [(confidence[place == m].mean(), right[place == m].mean()) for m in range(5) if (place == m).sum() > 5]
+        bins.plot(*zip(*points, strict=True), "o-", label=f"{language}: {right.mean():.0%} right")
+    bins.set(title="Held-out sentences", xlabel="confidence", ylabel="accuracy")
+    bins.legend()
+    return figure
