@@ -196,6 +196,7 @@ def test_what_padded_places_hold_has_no_effect(impl, draw, filling):
     block, state, C, heads = random_block(impl, draw)
     B, T = draw.integer(2, 4), draw.integer(3, 6)
     x, lengths = draw.normal(B, T, C, dtype=torch.float32), draw.integers(T, (B,), low=1)
+    lengths[:2] = draw.permutation(T - 1)[:2] + 1  # two that differ, both shorter than T
     real = torch.arange(T) < lengths[:, None]
     expected = truth(state, C, heads, x.where(real[..., None], 0.0), lengths).float()
     x[~real] = {"NaN": math.nan, "infinity": INF, "1e30": 1e30}[filling]
@@ -253,6 +254,7 @@ def test_pooled_by_hand(impl, draw, kind):
 def test_pooling_selects_and_does_not_multiply(impl, draw, kind):
     B, T, C = draw.size(2), draw.integer(3, 7), draw.size()
     hidden, lengths = draw.normal(B, T, C, dtype=torch.float32), draw.integers(T, (B,), low=1)
+    lengths[draw.integer(0, B - 1)] = 1
     real = torch.arange(T) < lengths[:, None]
     clean = torch.stack([hidden[b, : (1 if kind == "first" else int(lengths[b]))].mean(0) for b in range(B)])
     hidden[~real] = draw.choice([math.nan, INF, -INF])
@@ -316,7 +318,7 @@ def test_other_places_have_no_effect_and_no_gradient(impl, draw):
     model, state, C, V = random_bert(impl, draw)
     B, T = draw.size(2), draw.size(3)
     hidden, targets = draw.normal(B, T, C, dtype=torch.float32), some_asked(draw, B, T, V)
-    targets[0, 0] = IGNORED
+    targets[0] = IGNORED  # a sentence without any
     targets[1, 1] = 0
     expected = own_mlm_loss(state, hidden, targets).float()
     hidden[targets == IGNORED] = draw.choice([math.nan, INF])
@@ -491,23 +493,23 @@ def test_what_is_sure_and_right_is_calibrated(impl):
         what="the error of what is sure and wrong",
         hint="|0 − 1|",
     )
-    half = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
-    hint = "of equals the first class is predicted; half of it is right, at a confidence of a half"
-    assert_close(impl.expected_calibration_error(half, torch.tensor([0, 1])), 0.0, hint=hint)
+    alike = torch.full((2, 4), 0.25)
+    hint = "of equals the first class is predicted: both are right, at a confidence of a quarter"
+    assert_close(
+        impl.expected_calibration_error(alike, torch.tensor([0, 0])), 0.75, what="the error of what cannot decide", hint=hint
+    )
 
 
 @pytest.mark.stub("expected_calibration_error")
 def test_a_border_belongs_to_the_bin_below(impl):
-    p = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.875, 0.125], [0.625, 0.375]])
-    targets = torch.tensor([0, 0, 1, 1])
-    # (½, ¾] has 0.75 twice, right, and 0.625, wrong: |2 - 2.125|; (¾, 1] has 0.875, wrong
-    hint = "bins are open below and closed above: of four bins, 0.75 is in (½, ¾]"
-    assert_close(impl.expected_calibration_error(p, targets, 4), (abs(2 - 2.125) + 0.875) / 4, hint=hint)
+    p, targets = torch.tensor([[0.75, 0.25], [0.875, 0.125], [0.625, 0.375]]), torch.tensor([0, 1, 0])
+    hint = "bins are open below and closed above: of four, (½, ¾] holds 0.75 and 0.625, both right, and (¾, 1] holds 0.875, wrong"
+    assert_close(impl.expected_calibration_error(p, targets, 4), (abs(2 - 1.375) + 0.875) / 3, hint=hint)
 
 
 @pytest.mark.stub("expected_calibration_error")
 def test_errors_of_opposite_sign_cancel_only_within_a_bin(impl):
-    p = torch.tensor([[0.6, 0.4], [0.9, 0.1]]).double()
+    p = torch.tensor([[0.6, 0.4], [0.9, 0.1]], dtype=torch.float64)
     targets = torch.tensor([0, 1])
     assert_close(
         impl.expected_calibration_error(p, targets, 2),
@@ -887,7 +889,6 @@ FAKES = {
         "rounded to the nearest": Edit("(uniforms[2] * symbols).long()", "(uniforms[2] * symbols).round().long()"),
         "the last token never": Edit("uniforms[2] * symbols", "uniforms[2] * (symbols - 1)"),
         "the mask among them": Edit("uniforms[2] * symbols).long().clamp(max=symbols - 1)", "uniforms[2] * (symbols + 1)).long()"),
-        "beyond the last token": Edit(".clamp(max=symbols - 1)", ""),
         "any shares": masked_by(by_indices, check=False),
         "padding is target 0": Edit("ids.where(asked, IGNORED)", "ids.where(asked, 0)"),
     },
