@@ -804,13 +804,12 @@ def unroll_with_room(self, x, state=None, lengths=None):
     lengths = torch.full((B,), T, device=x.device) if lengths is None else lengths
     if bool((lengths > T).any()) or bool((lengths < 0).any()):
         raise ValueError("lengths must lie in 0 to T")
-    state, x = self.start(x) if state is None else tuple(state), x.clone()
-    for row, length in zip(x, lengths.tolist(), strict=True):
-        row[length:] = 0
+    state = self.start(x) if state is None else tuple(state)
     rows = []
     for t in range(T):
         going = (lengths > t).unsqueeze(1)
-        new = self.step(x[:, t] @ self.weight_ih_l0.T + self.bias_ih_l0, state)
+        read = torch.where(going, x[:, t], torch.zeros_like(x[:, t]))
+        new = self.step(read @ self.weight_ih_l0.T + self.bias_ih_l0, state)
         state = tuple(torch.where(going, now, before) for now, before in zip(new, state, strict=True))
         rows.append(torch.where(going, state[0], torch.zeros_like(state[0])))
     return torch.cat([row[:, None] for row in rows], 1), state
@@ -1003,7 +1002,7 @@ FAKES = {
         "both biases": Edit(
             "self.bias_hh_l0[self.width : 2 * self.width] = forget_bias",
             "self.bias_hh_l0[self.width : 2 * self.width] = forget_bias\n"
-            "            self.bias_ih_l0[self.width : 2 * self.width] = forget_bias",
+            "        self.bias_ih_l0[self.width : 2 * self.width] = forget_bias",
         ),
         "the first gate": Edit("self.width : 2 * self.width", ": self.width"),
         "all gates": Edit("[self.width : 2 * self.width] = forget_bias", "[:] = forget_bias"),
