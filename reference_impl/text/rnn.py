@@ -262,6 +262,21 @@ def make_optimizer(model: nn.Module, rate: float, adaptive: bool = True) -> torc
     return Muon(model, rate) if adaptive else torch.optim.SGD(model.parameters(), rate)
 
 
+def one_pass(
+    model: LanguageModel,
+    optimizer: torch.optim.Optimizer,
+    chunks: Iterable[Int[Tensor, "B W"]],
+    after: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """`truncated_bptt` on one chunk after another, each with the state of the one before: their losses. after: called behind each."""
+    losses, state = [], None
+    for chunk in chunks:
+        loss, state = truncated_bptt(model, optimizer, chunk, state)
+        losses.append(loss.item())
+        after()
+    return losses
+
+
 def truncated_bptt(
     model: LanguageModel,
     optimizer: torch.optim.Optimizer,
@@ -282,21 +297,6 @@ def truncated_bptt(
     nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss.detach(), tuple(part.detach() for part in state)
-
-
-def one_pass(
-    model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
-    chunks: Iterable[Int[Tensor, "B W"]],
-    after: Callable[[], object] = lambda: None,
-) -> list[float]:
-    """`truncated_bptt` on one chunk after another, each with the state of the one before: their losses. after: called behind each."""
-    losses, state = [], None
-    for chunk in chunks:
-        loss, state = truncated_bptt(model, optimizer, chunk, state)
-        losses.append(loss.item())
-        after()
-    return losses
 
 
 def train(
