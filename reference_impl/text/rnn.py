@@ -345,24 +345,23 @@ def generate(
     lengths: of the prompts, at least 1; what stands behind them is padding. After the prompt the model is given one symbol at a
     time, and the state.
     uniforms: the random number in [0, 1) of each new symbol; if not given, `torch.rand(B, N)` of a generator of the CPU seeded with
-    `seed`. Logits of less than float32 become float32.
+    `seed`. Logits of half precision become float32.
     Raises ValueError for a negative temperature and for an empty prompt.
     """
     if temperature < 0 or bool((lengths < 1).any()):
         raise ValueError(f"need prompts and a temperature of at least 0, got lengths {lengths} and {temperature}")
     if uniforms is None:
         uniforms = torch.rand(len(prompts), new_symbols, generator=torch.Generator().manual_seed(seed))
-    uniforms = uniforms.to(prompts.device)
-    written: list[Tensor] = []
+    uniforms, written = uniforms.to(prompts.device), prompts.new_zeros(len(prompts), new_symbols)
     logits, state = model(prompts, None, lengths)
     logits = logits[torch.arange(len(prompts), device=prompts.device), lengths - 1]  # (B, V)
     for n in range(new_symbols):
         if n > 0:
-            logits, state = model(written[-1][:, None], state)
-            logits = logits[:, 0]  # (B, V)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        written.append(logits.argmax(-1) if temperature == 0 else sample(logits / temperature, uniforms[:, n]))
-    return torch.stack(written, dim=1) if written else prompts[:, :0]
+            logits, state = model(written[:, n - 1 : n], state)
+            logits = logits.flatten(1)  # (B, V), of the one place
+        logits = logits.float()
+        written[:, n] = logits.argmax(-1) if temperature == 0 else sample(logits / temperature, uniforms[:, n])
+    return written
 
 
 @torch.no_grad()

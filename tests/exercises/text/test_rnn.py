@@ -85,11 +85,14 @@ def test_large_numbers_in_float32(impl, draw):
     projected, h, weight, bias = large_numbers(draw, 4)
     for value in impl.lstm_cell(projected, h, draw.normal(*h.shape, dtype=torch.float32), weight, bias):
         assert_finite(value, hint="exp(1e4) overflows: use torch's sigmoid and tanh")
+        assert_equal(str(value.dtype), "torch.float32", what="the dtype of what came from float32", hint="the dtype is kept")
 
 
 @pytest.mark.stub("gru_cell")
 def test_large_numbers_in_float32_for_a_gru(impl, draw):
-    assert_finite(impl.gru_cell(*large_numbers(draw, 3)), hint="exp(1e4) overflows: use torch's sigmoid and tanh")
+    new = impl.gru_cell(*large_numbers(draw, 3))
+    assert_finite(new, hint="exp(1e4) overflows: use torch's sigmoid and tanh")
+    assert_equal(str(new.dtype), "torch.float32", what="the dtype of what came from float32", hint="the dtype is kept")
 
 
 @pytest.mark.stub("gru_cell")
@@ -1109,10 +1112,10 @@ FAKES = {
             "logits[torch.arange(len(prompts), device=prompts.device), lengths - 1]", "logits[:, -1]"
         ),
         "the place behind the prompt": Edit("lengths - 1]", "lengths.clamp(max=prompts.shape[1] - 1)]"),
-        "the state forgotten": Edit("model(written[-1][:, None], state)", "model(written[-1][:, None])"),
+        "the state forgotten": Edit("model(written[:, n - 1 : n], state)", "model(written[:, n - 1 : n])"),
         "the last symbol fed twice": Edit(
-            "logits, state = model(written[-1][:, None], state)",
-            "_, state = model(written[-1][:, None], state)\n            logits, state = model(written[-1][:, None], state)",
+            "logits, state = model(written[:, n - 1 : n], state)",
+            "_, state = model(written[:, n - 1 : n], state)\n            logits, state = model(written[:, n - 1 : n], state)",
         ),
         "the first prediction for all": Edit("if n > 0:", "if n > new_symbols:"),
         "no temperature": Edit("logits / temperature", "logits"),
@@ -1126,12 +1129,14 @@ FAKES = {
         "the first row's numbers": Edit("uniforms[:, n]", "uniforms[:1, n].expand(len(prompts))"),
         "the seed ignored": Edit("manual_seed(seed)", "manual_seed(0)"),
         "the global generator": Edit(", generator=torch.Generator().manual_seed(seed)", ""),
-        "logits left in bfloat16": Edit("logits = logits if logits.dtype == torch.float64 else logits.float()", "pass"),
+        "logits left in bfloat16": Edit("logits = logits.float()", "pass"),
         "a negative temperature accepted": Edit("temperature < 0 or ", ""),
         "an empty prompt accepted": Edit("temperature < 0 or bool((lengths < 1).any())", "temperature < 0"),
-        "at least one symbol": Edit("if written else prompts[:, :0]", ""),
-        "one symbol too many": Edit("range(new_symbols)", "range(new_symbols + 1)"),
-        "the prompt repeated": Edit("torch.stack(written, dim=1)", "torch.cat([prompts, torch.stack(written, dim=1)], 1)"),
+        "at least one symbol": Edit("range(new_symbols)", "range(max(1, new_symbols))"),
+        "room for one more": Edit(
+            "prompts.new_zeros(len(prompts), new_symbols)", "prompts.new_zeros(len(prompts), new_symbols + 1)"
+        ),
+        "the prompt repeated": Edit("return written", "return torch.cat([prompts, written], 1)"),
     },
 }
 
@@ -1183,5 +1188,25 @@ VARIANTS = {
 EQUIVALENT = {
     "orthogonal": {
         "comparison: r.diagonal() < 0 -> r.diagonal() <= 0": "the diagonal has a 0 only where columns depend on each other",
+        "dtype: tall.float -> tall.double": "half precisions may be computed in any wider one",
+    },
+    "Recurrent.initialise": {
+        "order: (self.weight_ih_l0, self.weight_hh_l0) -> (self.weight_hh_l0, self.weight_ih_l0)": "which is drawn first is free",
+    },
+    "Recurrent.forward": {
+        "no_grad: state = self.start(x) if state i… -> with torch.no_grad(): state = se… d3c1a0": "zeros have no gradient",
+        "detach: self.start(x) -> self.start(x.detach())": "zeros have no gradient",
+        "axes: going[:, t, None] -> going[:, None, t]": "(B, 1) either way",
+        "detach: new[0].where(here, 0.0) -> new[0].where(here.detach(), 0.0)": "a mask has no gradient",
+        "detach: now.where(here, before) -> now.where(here.detach(), before)": "a mask has no gradient",
+    },
+    "truncated_bptt": {
+        "no_grad: return (loss.detach(), tuple((pa… -> with torch.no_grad(): return (lo… 021dfb": "nothing is computed there",
+        "detach: (loss.detach(), tuple((part.deta… -> (loss, tuple((part.detach() for … 519ffa": (
+            "the loss was used for its gradient already, and is a number to whoever gets it"
+        ),
+    },
+    "generate": {
+        "dtype: logits.float -> logits.double": "any precision from float32 on will do",
     },
 }
