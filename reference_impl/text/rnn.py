@@ -267,14 +267,14 @@ def one_pass(
     optimizer: torch.optim.Optimizer,
     chunks: Iterable[Int[Tensor, "B W"]],
     after: Callable[[], object] = lambda: None,
-) -> list[float]:
+) -> Float[Tensor, " K"]:
     """`truncated_bptt` on one chunk after another, each with the state of the one before: their losses. after: called behind each."""
     losses, state = [], None
     for chunk in chunks:
         loss, state = truncated_bptt(model, optimizer, chunk, state)
-        losses.append(loss.item())
+        losses.append(loss)
         after()
-    return losses
+    return torch.stack(losses)
 
 
 def truncated_bptt(
@@ -319,13 +319,14 @@ def train(
     model = maybe_compile(LanguageModel(config, precision).to(device).train(), compile)
     optimizer = make_optimizer(model, config.learning_rate)
     schedule = one_cycle(optimizer, config.learning_rate, config.steps, 0.1)
-    losses = [] if losses is None else losses
-    end = len(losses) + config.steps
-    while len(losses) < end:
+    done = 0
+    while done < config.steps:
         shift = int(torch.randint(len(ids), (), generator=generator))
-        chunks = streams(ids.roll(shift), config.batch_size, config.chunk)[: end - len(losses)].to(device)
+        chunks = streams(ids.roll(shift), config.batch_size, config.chunk)[: config.steps - done].to(device)
         shown = track(chunks, total=len(chunks), description=config.cell, show=progress)
-        losses += one_pass(model, optimizer, shown, schedule.step)
+        found, done = one_pass(model, optimizer, shown, schedule.step), done + len(chunks)
+        if losses is not None:
+            losses += found.tolist()
     return model.eval()
 
 

@@ -562,7 +562,7 @@ def test_no_gradient_runs_into_an_earlier_chunk(impl, draw, cell):
         expected.append(loss)
     losses = impl.one_pass(model, impl.make_optimizer(model, 0.2, adaptive=False), list(chunks))
     hint = "detach the loss and each part of the state, h and c: what leaves a step has no history"
-    assert_close(torch.tensor(losses, dtype=torch.float64), torch.stack(expected), tolerance=1e-5, what="the losses", hint=hint)
+    assert_close(losses, torch.stack(expected), tolerance=1e-5, what="the losses", hint=hint)
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------
