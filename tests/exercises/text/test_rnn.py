@@ -166,10 +166,10 @@ def test_orthogonal_is_gram_and_schmidt(impl, draw, shape):
 def test_what_is_orthogonal_keeps_its_signs(impl, draw, dtype):
     n = draw.size()
     signs = torch.ones(n, dtype=dtype)
-    signs[draw.integers(n, (n,))] = -1
+    signs[draw.integers(n, (n // 2,))] = -1
     matrix = torch.diag(signs)[draw.permutation(n)]
     hint = "it is orthogonal already; whatever signs LAPACK returns, R's diagonal is to be positive"
-    assert_close(impl.orthogonal(matrix * draw.number(0.5, 3)), matrix, hint=hint, hint_for="values dtype")
+    assert_close(impl.orthogonal(matrix * draw.choice((0.3, 3.0))), matrix, hint=hint, hint_for="values dtype")
 
 
 @pytest.mark.stub("orthogonal")
@@ -621,7 +621,7 @@ def test_numbers_come_from_the_seed(impl, draw):
     seed = draw.integer(1, 999)
     while True:
         model, truth, V, _ = a_model(impl, draw, scale=1.5)
-        B, T, N = draw.integer(2, 3), draw.integer(1, 4), draw.integer(3, 6)
+        B, T, N = draw.choice((1, 3, 4)), draw.integer(1, 4), draw.integer(3, 6)
         prompts, lengths = draw.integers(V, (B, T)), torch.full((B,), T)
         uniforms = torch.rand(B, N, generator=torch.Generator().manual_seed(seed))
         expected, margin = written(truth, prompts, lengths, N, 1.0, uniforms)
