@@ -174,9 +174,9 @@ def test_what_is_orthogonal_keeps_its_signs(impl, draw, dtype):
 
 @pytest.mark.stub("orthogonal")
 def test_half_precision_is_returned(impl, draw):
-    dtype = torch.float16  # a bfloat16 in the order of columns, as QR leaves it, does not cross the wire yet
     M, N = draw.integer(4, 8), draw.integer(1, 3)
-    for shape in ((M, N), (N, M)):
+    # of bfloat16 a single row: one in the order of columns, as QR leaves it, does not cross the wire yet
+    for dtype, shape in ((torch.float16, (M, N)), (torch.float16, (N, M)), (torch.bfloat16, (1, M))):
         normal = draw.normal(*shape).to(dtype)
         tall = normal if shape == (M, N) else normal.T
         expected = gram_schmidt(tall) if shape == (M, N) else gram_schmidt(tall).T
@@ -994,6 +994,9 @@ FAKES = {
         "not transposed back": Edit("(q if M >= N else q.T)", "q"),
         "columns of length 1": lambda normal: normal / normal.norm(dim=0, keepdim=True),
         "always float32": Edit(".to(normal.dtype)", ".float()"),
+        "float16 alone": Edit(
+            "tall if normal.dtype == torch.float64 else tall.float()", "tall.float() if normal.dtype == torch.float16 else tall"
+        ),
         "a diagonal that is positive by chance": Edit("r.diagonal() < 0", "r.diagonal().sum() < 0"),
         "scaled by a gain": Edit(".to(normal.dtype)", ".to(normal.dtype) * 2**0.5"),
         "the identity": lambda normal: torch.eye(*normal.shape, dtype=normal.dtype),
