@@ -43,3 +43,10 @@ class Verb:
     def says(self) -> bool:
         """Whether `make` wants to tell what it did to the input."""
         return "say" in inspect.signature(self.make).parameters
+
+
+def label_of(text: str, classes: int) -> int:
+    """The label that somebody typed. Raises ValueError unless it is one of 0 to `classes` - 1."""
+    if text.strip() not in map(str, range(classes)):
+        raise ValueError(f"expected a whole number, 0 to {classes - 1}, got {text[:40]!r}")
+    return int(text)

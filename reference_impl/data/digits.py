@@ -50,13 +50,6 @@ def load(split: str) -> Digits:
     return Digits(counts, torch.tensor(raw.target[index], dtype=torch.int64), torch.tensor(index, dtype=torch.int64))
 
 
-def label_of(text: str) -> int:
-    """The label that a typed digit stands for. Raises ValueError unless it is one of 0 to 9."""
-    if text.strip() not in map(str, range(CLASSES)):
-        raise ValueError(f"expected a digit, 0 to {CLASSES - 1}, got {text[:40]!r}")
-    return int(text)
-
-
 def preview() -> Preview:
     """Ten handwritings (rows) of every digit (columns)."""
     digits = load("train")
