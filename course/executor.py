@@ -8,7 +8,7 @@ import contextlib
 import copy
 import random
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,8 @@ class Executor:
     ) -> Any:
         """Vector-Jacobian products of a call: with respect to the arguments at `wrt`, or to the object's `parameters`.
 
-        cotangent: a tensor of the output's shape, or a list with one tensor or None per output; None means 1 for a scalar.
+        cotangent: a tensor of the output's shape, or a list with one tensor or None per output, those of nested tuples and lists in their
+        order; None means 1 for a scalar.
         An input that the output does not depend on has a gradient of zero.
         """
         what = self._name(target)
@@ -162,8 +163,10 @@ class Executor:
             sources = [inputs[int(i)] for i in wrt]
         with torch.enable_grad():
             output = self._run(target, inputs, self._inward(dict(kwargs)))
-            outputs = list(output) if isinstance(output, tuple | list) else [output]
-            cotangents = self._inward(cotangent if isinstance(cotangent, list | tuple) else [cotangent] * len(outputs))
+            outputs = list(_leaves(output))
+            cotangents = self._inward(
+                [*_leaves(cotangent)] if isinstance(cotangent, list | tuple) else [cotangent] * len(outputs)
+            )
             total: Any = 0.0
             for value, weight in zip(outputs, cotangents, strict=False):
                 if not isinstance(value, Tensor):
@@ -293,6 +296,15 @@ class Executor:
         number = len(self._objects) + 1 if identity is None else identity
         self._objects[number] = value
         return Remote(number, type(value).__name__)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What nested lists and tuples hold, in its order."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 def moved(value: Any, how: str) -> Any:

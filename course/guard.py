@@ -17,7 +17,7 @@ from torch import Tensor, nn
 # A learner has not asked for strided inputs, and need not read that some function would be quicker without.
 warnings.filterwarnings("ignore", message=r".*non-contiguous", category=UserWarning)
 
-PLAIN = (bool, int, float, complex, str, bytes, np.generic)
+SCALARS = (bool, int, float, complex, str, bytes, np.generic)
 Change = tuple[str, str]  # which argument (or "torch", "NumPy", "Python"), and what of it
 
 # Switches of torch: what is said of one that was moved, how it is read, and how it is put back.
@@ -60,22 +60,24 @@ class Guard:
 
 
 def same(came: Any, copy: Any) -> bool:
-    """Whether a copy still holds what came: tensors and arrays bit for bit, lists and dicts item by item, numbers and text by value. Objects are not looked
-    into."""
+    """Whether a copy still holds what came: tensors and arrays by dtype, shape and value, where NaN is equal to itself; lists and dicts
+    item by item; numbers and text by value. Objects are not looked into."""
     if isinstance(came, Tensor):
         if not isinstance(copy, Tensor) or came.shape != copy.shape or came.dtype != copy.dtype:
             return False
         if copy.is_meta:
             return True
         here = copy.detach().to(came.device)
-        return torch.equal(came, here) or _bits(came) == _bits(here)  # NaN is equal to itself here
+        return torch.equal(came, here) or _bits(came) == _bits(here)
     if isinstance(came, np.ndarray):
-        return isinstance(copy, np.ndarray) and came.shape == copy.shape and came.tobytes() == copy.tobytes()
+        if not isinstance(copy, np.ndarray) or came.shape != copy.shape or came.dtype != copy.dtype:
+            return False
+        return np.array_equal(came, copy) or came.tobytes() == copy.tobytes()
     if isinstance(came, list | tuple):
         return type(copy) is type(came) and len(copy) == len(came) and all(map(same, came, copy))
     if isinstance(came, dict):
         return isinstance(copy, dict) and list(copy) == list(came) and all(same(came[key], copy[key]) for key in came)
-    if isinstance(came, PLAIN):
+    if isinstance(came, SCALARS):
         return type(copy) is type(came) and (bool(copy == came) or (copy != copy and came != came))
     return True
 
@@ -158,8 +160,10 @@ def strided(x: Tensor, turn: int) -> Tensor:
     """
     if x.ndim == 0 or x.numel() == 0:
         return x.clone()
-    if x.ndim > 1 and len(x) > 1 and torch.equal(x, x[:1].expand_as(x)):
-        return x[:1].clone().expand_as(x)
+    if x.ndim > 1 and len(x) > 1:
+        repeated = x[:1].clone().expand_as(x)
+        if torch.equal(x, repeated) and _bits(x) == _bits(repeated):  # 0 is not the same input as −0
+            return repeated
     if x.ndim > 1 and turn % 2 == 0:
         return x.transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
     larger = x.new_zeros(*(size + 1 for size in x.shape[:-1]), 2 * x.shape[-1] + 1)  # no two axes of its slice can be merged

@@ -261,7 +261,7 @@ def weight_gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 @contextmanager
 def unchanged(*modules: Any, hint: str = "") -> Iterator[None]:
-    """What happens in the block, a refusal of bad input for one, leaves every weight and buffer of `modules` as it was, bit for bit."""
+    """What happens in the block, a refusal of bad input for one, leaves every weight and buffer of `modules` as it was."""
     before = [module.state_dict() for module in modules]
     yield
     for module, state in zip(modules, before, strict=True):

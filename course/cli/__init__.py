@@ -33,7 +33,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "state": study.show_state,
         "start": study.start,
     },
-    "See the systems at work": {"convert": systems.convert, "train": systems.train},
+    "See the systems at work": {"convert": systems.convert, "generate": systems.generate, "train": systems.train},
     "Grade": {"grade": grade.grade, "grade-merge": grade.grade_merge, "grade-compare": grade.grade_compare},
     "Make the course": {
         "build": author.build,

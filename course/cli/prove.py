@@ -292,7 +292,8 @@ def proofs(bars: Progress, jobs: int | None) -> dict[str, Callable[[Unit], Found
     def solved(unit: Unit) -> Found:
         write_solution(unit)
         point = solution(records.read_record(unit))
-        return Found(point.said, point.ready)
+        mark, earned = graded(unit)
+        return Found(f"{point.said}; {mark}", point.ready and earned)
 
     def on_devices(unit: Unit) -> Found:
         ran = run_device_tests(unit)
@@ -300,6 +301,24 @@ def proofs(bars: Progress, jobs: int | None) -> dict[str, Callable[[Unit], Found
         return Found(f"{ran.passed} tests pass, {ran.failed} fail" + (f"\n{ran.said}" if ran.said else ""), ran.holds)
 
     return {"audit": audited, "gate": gated, "solution": solved, "devices": on_devices}
+
+
+def graded(unit: Unit) -> tuple[str, bool]:
+    """What a unit's solution earns when it is graded as a stranger's notebook, in a line, and whether that is all there is. On a host without
+    the layers of the sandbox nobody can ask."""
+    from course.checking.runner import fresh_seed
+    from course.grading.grader import Grader, Settings
+    from course.grading.submissions import Submission
+    from course.sandbox.host import probe
+    from course.sandbox.terms import REQUIRED
+
+    if any(reason for layer, reason in probe().items() if layer in REQUIRED):
+        return "not graded: there is no sandbox on this host", True
+    with Grader(Settings(fresh_seed())) as grader:
+        row = grader.grade(Submission("solution", unit.id, unit.solution), unit)
+    lost = "; ".join(f"{name}: {stub['message']}" for name, stub in row.stubs.items() if stub["status"] != "passed")
+    said = f"graded {row.score} of {row.max_score}" + (f" ({lost or row.message})" if row.status != "passed" else "")
+    return said, row.status == "passed"
 
 
 def show_problems(made: UnitAudit, accepted: list[Acceptance]) -> None:

@@ -1,4 +1,4 @@
-"""The reference systems at work: convert a thing into another, train."""
+"""The reference systems at work: convert a thing into another, generate, train."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from course import paths
 from course.cli.common import FAILED, choose_exercises, console, errors
 from course.errors import CourseError
-from course.units.catalogue import Unit
+from course.units.catalogue import Unit, find_unit, find_units
 
 if TYPE_CHECKING:
     from course.media.convert import Comparison
+    from reference_impl.verbs import Verb
 
 
 def convert(
@@ -30,9 +32,6 @@ def convert(
     """Turn a text, picture, sound or video into another: aigc convert "three left" --to speech --out three.wav"""
     from course.media import convert as converter
     from course.media import files as media
-
-    def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
     if chain is not None:
         if source or target:
@@ -55,23 +54,14 @@ def convert(
     if steps is not None and steps.exists() and not steps.is_dir():
         raise CourseError(f"{steps} is a file: --out needs a folder, or a name with an ending")
     if out is not None and steps is None:
-        if out.is_dir():
-            raise CourseError(f"{out} is a folder: --out needs a file, such as {out}/result{media.KINDS[kinds[-1]][0]}")
-        if media.kind_of(out) != kinds[-1]:
-            raise CourseError(f"--out {out} is a name for {media.kind_of(out)}, and the result is {kinds[-1]}")
-
-    def write(path: Path, kind: str, result: Any) -> None:
-        try:
-            paths.write_atomic(path, media.to_bytes(kind, result, path.suffix.lower()))
-        except OSError as error:
-            raise CourseError(f"{path} cannot be written: {error.strerror}") from None
-        say(f"wrote {path}")
+        check_out(out, kinds[-1])
 
     made = itertools.count(1)
 
     def keep(kind: str, result: Any) -> None:
         if steps is not None:
-            write(steps / f"{next(made)}_{kind}{media.KINDS[kind][0]}", kind, result)
+            ending = media.KINDS[kind][0]
+            write(steps / f"{next(made)}_{kind}{ending}", media.to_bytes(kind, result, ending))
 
     try:
         result = converter.chain(
@@ -80,9 +70,76 @@ def convert(
     except ValueError as error:  # of a unit: what it was given does not suit it, or there is no such device
         raise CourseError(str(error)) from None
     if out is not None and steps is None:
-        write(out, kinds[-1], result)
+        write(out, media.to_bytes(kinds[-1], result, out.suffix.lower()))
     elif kinds[-1] == "text":
         typer.echo(result)
+
+
+def generate(
+    unit: Annotated[str | None, typer.Argument(help="A unit that generates; without one, all that do are listed.")] = None,
+    thing: Annotated[
+        str | None, typer.Argument(metavar="TEXT|FILE", help="What the unit takes: a text, or a .txt or .png.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; a text is printed without one.")] = None,
+    chosen: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the unit, such as temperature=0.5.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed draws another result.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Let a system of the course make something: aigc generate text/gpt "The value of" --set length=300"""
+    from course.media import files as media
+    from course.media import generate as generator
+
+    units = find_units()
+    if unit is None:
+        show_verbs(generator.able(units))
+        return
+    found = find_unit(unit)
+    verb = generator.verb_of(found, units)
+    if out is None and verb.gives != "text":
+        raise CourseError(f"{verb.gives} needs a file to be written to: --out result{media.KINDS[verb.gives][0]}")
+    if out is not None:
+        check_out(out, verb.gives)
+    options = generator.settings(verb, chosen or (), seed)
+    made = generator.make(found, verb, generator.given(verb, thing, say), options, device=device, say=say)
+    if out is None:
+        typer.echo(made)
+    else:
+        write(out, generator.to_bytes(verb, made, out.suffix.lower()))
+
+
+def show_verbs(able: list[tuple[Unit, Verb]]) -> None:
+    """Which units generate, from what, and what may be set."""
+    table = Table("unit", "takes", "gives", "try", "--set", box=None, header_style="bold")
+    for unit, verb in able:
+        options = " ".join(f"{name}={default}" for name, default in verb.settings.items() if name != "seed")
+        table.add_row(unit.id, verb.takes, verb.gives, escape(verb.example), escape(options))
+    console.print(table)
+
+
+def say(line: str) -> None:
+    """A line beside the result, for people."""
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def check_out(path: Path, kind: str) -> None:
+    """Raises CourseError unless a thing of a kind can be written to a file of this name."""
+    from course.media import files as media
+
+    if path.is_dir():
+        raise CourseError(f"{path} is a folder: --out needs a file, such as {path}/result{media.KINDS[kind][0]}")
+    if media.kind_of(path) != kind:
+        raise CourseError(f"--out {path} is a name for {media.kind_of(path)}, and the result is {kind}")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a result as a whole, and say so."""
+    try:
+        paths.write_atomic(path, content)
+    except OSError as error:
+        raise CourseError(f"{path} cannot be written: {error.strerror}") from None
+    say(f"wrote {path}")
 
 
 def train(
@@ -103,7 +160,7 @@ def train(
         raise CourseError("--ship and --verify are two different things: ship first, then verify")
     chosen = choose_exercises(units, "nothing to train")
 
-    def say(line: str) -> None:
+    def tell(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     held = True
@@ -112,9 +169,9 @@ def train(
             if verify:
                 held &= show_comparison(unit, converter.verify(unit, device=device))
             elif ship:
-                say(f"wrote {converter.ship(unit, converter.trained_weights(unit, device, seed), seed, device=device)}")
+                tell(f"wrote {converter.ship(unit, converter.trained_weights(unit, device, seed), seed, device=device)}")
             else:
-                converter.train(unit, device=device, seed=seed, say=say)
+                converter.train(unit, device=device, seed=seed, say=tell)
     except ValueError as error:
         raise CourseError(str(error)) from None
     if not held:

@@ -27,6 +27,7 @@ FRAME_MS, LAST_MS = 120, 900  # how long a GIF shows a frame, and its last one
 FAINT = 0.1  # less contrast is a blank page
 QUIET = 0.001  # a lower peak is silence
 SPEECH = 0.02  # of the peak; what is lower at either end is no speech
+EMPTY = "the text is empty"
 FASTER = 1.5  # a sound that is longer than one of the data set may be played so much faster
 
 Say = Callable[[str], None]
@@ -44,10 +45,8 @@ def kind_of(path: Path) -> str:
 # --- text ---
 
 
-def read_text(source: str, say: Say) -> str:
-    """A caption, given as it is or as the name of a file of UTF-8. Raises CourseError if the data set has no such caption."""
-    from reference_impl.data import digits_in_motion as motion
-
+def plain_text(source: str) -> str:
+    """A text, given as it is or as the name of a file of UTF-8, without the line end behind it. Raises CourseError if there is none."""
     text = source
     if source.lower().endswith(".txt"):
         try:
@@ -56,9 +55,25 @@ def read_text(source: str, say: Say) -> str:
             raise CourseError(f"{source} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
             raise CourseError(f"{source} is not UTF-8 text: {error}") from None
-    text = " ".join(text.split())
-    if not text:
-        raise CourseError(f"the text is empty: expected a caption such as {motion.caption(3, 'left')!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of the command line that are no text
+        raise CourseError("the text is not UTF-8: type it anew, or hand in a file of UTF-8") from None
+    text = text.rstrip("\r\n")
+    if not text.strip():
+        raise CourseError(EMPTY)
+    return text
+
+
+def read_text(source: str, say: Say) -> str:
+    """A caption, given as it is or as the name of a file of UTF-8. Raises CourseError if the data set has no such caption."""
+    from reference_impl.data import digits_in_motion as motion
+
+    try:
+        text = " ".join(plain_text(source).split())
+    except CourseError as error:
+        example = f": expected a caption such as {motion.caption(3, 'left')!r}" if str(error) == EMPTY else ""
+        raise CourseError(f"{error}{example}") from None
     try:
         motion.encode([text])  # names the word that is not known
         motion.meaning(text)

@@ -161,16 +161,23 @@ def _pack_tensor(value: Tensor, tensors: list[bytes]) -> list[Any]:
     if plain.device.type != "cpu":
         plain = plain.to("cpu")
     if dtype not in NUMPY_DTYPES and dtype is not torch.complex128:
-        plain = plain.contiguous().view(torch.uint8) if plain.ndim else plain.reshape(1).view(torch.uint8)
+        _check_size(plain.nbytes)
+        # A copy: an axis of one element may have any stride and still count as contiguous, and cannot be seen as bytes then.
+        plain = plain.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
     _put(plain.numpy(), tensors)
     shape = list(value.shape)
     return [COMPLEX, shape] if code == "C128" else [TENSOR, code, shape]
 
 
 def _put(array: np.ndarray, tensors: list[bytes]) -> None:
-    if array.nbytes > MAX_MESSAGE:  # said before a view of many repetitions is written out
-        raise WireError(f"a message of {array.nbytes} bytes and 1 tensors is more than the wire carries")
+    _check_size(array.nbytes)
     tensors.append(array.tobytes())
+
+
+def _check_size(size: int) -> None:
+    """Refuse it before a view of many repetitions is written out."""
+    if size > MAX_MESSAGE:
+        raise WireError(f"a message of {size} bytes and 1 tensors is more than the wire carries")
 
 
 def _few(value: Any) -> Any:

@@ -62,6 +62,7 @@ from reference_impl.judges import digit_judge, diversity_ratio
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, resolve_device, seed_everything, track
 from reference_impl.samples import digit_leaks, precision_recall
+from reference_impl.verbs import Verb, label_of
 
 
 def discriminator_loss(real_logits: Float[Tensor, " B"], fake_logits: Float[Tensor, " N"]) -> Float[Tensor, ""]:
@@ -313,6 +314,15 @@ ABLATIONS = {"no spectral norm": Ablation(Config(spectral_norm=False), "f1", hig
 
 
 LEAKS = digit_leaks(train, generate)
+
+
+def a_digit(model: Generator, digit: str, *, seed: int = 0) -> Float[Tensor, "1 8 8"]:
+    """Ink of the digit that somebody typed. Raises ValueError if it is none."""
+    label = torch.tensor([label_of(digit, digits.CLASSES)], device=next(model.parameters()).device)
+    return generate(model, label, seed=seed)[0]
+
+
+VERB = Verb("text", "image", a_digit, example="7")
 
 
 BRIEF = Config(steps=400, generator_rate=2e-3, discriminator_rate=4e-3, ema_decay=0.98)  # for the demo: hastier, less varied

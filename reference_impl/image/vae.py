@@ -48,6 +48,7 @@ from reference_impl.judges import digit_judge, diversity_ratio
 from reference_impl.plotting import show_grid
 from reference_impl.runtime import Gate, autocast, batches, maybe_compile, one_cycle, resolve_device, seed_everything, track
 from reference_impl.samples import digit_leaks
+from reference_impl.verbs import Verb, label_of
 
 
 def reparameterize(mu: Float[Tensor, "B D"], logvar: Float[Tensor, "B D"], noise: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
@@ -278,6 +279,15 @@ ABLATIONS = {
 
 
 LEAKS = digit_leaks(train, generate)
+
+
+def a_digit(model: VAE, digit: str, *, seed: int = 0) -> Float[Tensor, "1 8 8"]:
+    """Ink of the digit that somebody typed. Raises ValueError if it is none."""
+    label = torch.tensor([label_of(digit, digits.CLASSES)], device=next(model.parameters()).device)
+    return generate(model, label, seed=seed)[0]
+
+
+VERB = Verb("text", "image", a_digit, example="7")
 
 
 BRIEF = Config(latent=5, channels=16, steps=600, batch_size=64, learning_rate=4e-3)  # for the demo: smaller and hastier

@@ -36,7 +36,7 @@ of Neural Text Degeneration* (2020), eq. 2 and 3 (top-p); Keskar et al., *CTRL* 
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -52,6 +52,7 @@ from reference_impl.hugging_face import gpt2_weights
 from reference_impl.ngram import KneserNey, NGram, even_mixture
 from reference_impl.runtime import Gate, autocast, maybe_compile, one_cycle, resolve_device, seed_everything, track
 from reference_impl.text.attention import KVCache, MultiHeadAttention
+from reference_impl.verbs import Verb
 
 LINE_END = ord("\n")
 
@@ -349,6 +350,28 @@ ABLATIONS = {
     "no positions": Ablation(Config(positions=False), "bits_per_character", lower_by=0.6),
 }
 LEAKS = {"held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02)}
+
+
+def continued(
+    model: GPT,
+    prompt: str,
+    *,
+    length: int = 200,
+    temperature: float = 0.7,
+    top_p: float = 1.0,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> str:
+    """A prompt and the `length` bytes that the model puts behind it. Raises ValueError for a negative length."""
+    ids = python_docs.encode(prompt)[None].to(next(model.parameters()).device)
+    if length < 0:
+        raise ValueError(f"length must be at least 0, got {length}")
+    if ids.shape[1] > model.config.context:
+        say(f"the model reads the last {model.config.context} of {ids.shape[1]} bytes")
+    return python_docs.decode(generate(model, ids, length, temperature=temperature, top_p=top_p, seed=seed)[0])
+
+
+VERB = Verb("text", "text", continued, example="The value of")
 
 
 def demo(config: Config = Config(context=32, batch_size=16, steps=540), *, device: str | torch.device = "auto") -> Figure:

@@ -53,6 +53,7 @@ from reference_impl.experiments import Ablation, Leak
 from reference_impl.ngram import KneserNey, NGram, even_mixture
 from reference_impl.runtime import Gate, autocast, maybe_compile, one_cycle, resolve_device, seed_everything, track
 from reference_impl.text.gpt import LINE_END, bits_per_character, language_model_loss, sample
+from reference_impl.verbs import Verb
 
 State = tuple[Tensor, ...]  # (B, H) each: h and c of an LSTM, h of the others
 BLOCKS = {"lstm": 4, "gru": 3, "rnn": 1}  # how many maps a cell stacks
@@ -473,6 +474,18 @@ ABLATIONS = {
     "no gates, as many weights": Ablation(Config(cell="rnn", width=225), "bits_per_character", lower_by=0.03),
 }
 LEAKS = {"held-out text in training": Leak(lambda seed, device: python_docs.shared(), chance=0.0, at_most=0.02)}
+
+
+def continued(model: LanguageModel, prompt: str, *, length: int = 200, temperature: float = 0.7, seed: int = 0) -> str:
+    """A prompt and the `length` bytes that the model puts behind it. Raises ValueError for a negative length."""
+    ids = python_docs.encode(prompt)[None].to(next(model.parameters()).device)
+    if length < 0:
+        raise ValueError(f"length must be at least 0, got {length}")
+    written = generate(model, ids, torch.tensor([ids.shape[1]], device=ids.device), length, temperature=temperature, seed=seed)
+    return python_docs.decode(torch.cat([ids, written], dim=1)[0])
+
+
+VERB = Verb("text", "text", continued, example="The value of")
 
 
 def demo(config: Config = Config(width=96, steps=150), *, device: str | torch.device = "auto") -> Figure:

@@ -43,6 +43,9 @@ def spoil(x):
 def pair(x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B D"]]:
     return x.sum(1), x
 
+def nested(x):
+    return 2 * x, (3 * x, [4 * x])
+
 def unwritten(x):
     raise NotImplementedError("unwritten: yours to write")
 
@@ -120,6 +123,8 @@ def test_gradients_by_argument_and_by_parameter(impl):
     assert_close(by_name["layer.weight"], batch.sum(0).expand(2, 3))
     some = impl.vjp("pair", torch.ones(2, 3), wrt=0, cotangent=[None, torch.full((2, 3), 7.0)])
     assert_close(some, torch.full((2, 3), 7.0))
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    assert_close(impl.vjp("nested", a, wrt=0, cotangent=(a, (None, [b]))), 2 * a + 4 * b)
 
 
 def test_function_passed_to_a_function(impl):

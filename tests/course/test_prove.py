@@ -5,6 +5,7 @@ import json
 import pytest
 
 from course.authoring import measurements
+from course.authoring.build import compose, to_json
 from course.cli import prove as commands
 from course.errors import CourseError
 from course.proving import records
@@ -196,3 +197,16 @@ def test_what_knows_no_torch_owes_no_devices(unit):
         source.replace("import torch\n", "import numpy as np\n").replace("from torch", "from numpy"), encoding="utf-8"
     )
     assert {one.kind for one in standings([unit])} == set(KINDS) - {"devices"}
+
+
+def test_a_solution_is_proven_only_if_it_earns_everything_when_it_is_graded(unit):
+    unit.solution.parent.mkdir(parents=True, exist_ok=True)
+    text = to_json(compose(unit, solved=True))
+    unit.solution.write_text(text, encoding="utf-8")
+    said, earned = commands.graded(unit)
+    if "no sandbox" in said:
+        pytest.skip(said)
+    assert (said, earned) == ("graded 2 of 2", True)
+    unit.solution.write_text(text.replace("x.sum(dim=-1)", "x.sum(dim=-1).to(torch.float32)"), encoding="utf-8")
+    said, earned = commands.graded(unit)
+    assert said.startswith("graded 1 of 2 (total: ") and not earned, said

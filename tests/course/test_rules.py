@@ -433,6 +433,20 @@ def test_strided_tensor_has_equal_values_in_another_layout(shape, turn):
     assert strided(constant, turn).stride()[0] == 0
 
 
+@pytest.mark.parametrize("turn", [0, 1])
+def test_strided_keeps_the_sign_of_zero(turn):
+    x = torch.tensor([[0.0, 1.0], [-0.0, 1.0]])
+    assert strided(x, turn).signbit().tolist() == x.signbit().tolist()
+
+
+def test_same_compares_dtype_shape_and_value():
+    nan = np.array([np.nan, 1.0])
+    assert same(nan, nan.copy()) and same(torch.from_numpy(nan), torch.from_numpy(nan.copy()))
+    assert same(np.zeros(2), -np.zeros(2)) and same(torch.zeros(2), -torch.zeros(2))
+    assert not same(np.zeros(2), np.zeros(2, dtype=int)) and not same(torch.zeros(2), torch.zeros(2, dtype=int))
+    assert not same(np.zeros(2), np.zeros((1, 2))) and not same(nan, np.array([np.nan, 2.0]))
+
+
 def test_wrong_value_is_told_before_another_dtype_or_device(unit):
     def case(impl, draw):
         x = draw.normal(draw.batch(), draw.size())
