@@ -44,7 +44,14 @@ def sentences(draw, B=None, T=None):
 
 @pytest.mark.stub("mask_tokens")
 @pytest.mark.parametrize(
-    "shares", [{}, {"rate": 0.6}, {"rate": 1.0, "masked": 0.4, "random": 0.35}, {"rate": 1, "masked": 0.0, "random": 0.5}]
+    "shares",
+    [
+        {},
+        {"rate": 0.6},
+        {"rate": 1.0, "masked": 0.4, "random": 0.35},
+        {"rate": 1, "masked": 0.0, "random": 0.5},
+        {"masked": 1.0, "random": 0.0},
+    ],
 )
 def test_places_are_hidden_swapped_or_kept_as_their_numbers_say(impl, draw, shares):
     ids, maskable, uniforms, symbols = sentences(draw, T=draw.integer(6, 12))
@@ -378,6 +385,15 @@ def test_nothing_asked_costs_nothing(impl, draw):
 
 
 @pytest.mark.stub("BERT.mlm_loss")
+def test_a_single_place_costs_what_it_costs(impl, draw):
+    model, state, C, V = random_bert(impl, draw)
+    hidden, targets = draw.normal(2, 3, C, dtype=torch.float32), torch.full((2, 3), IGNORED)
+    targets[1, draw.integer(0, 2)] = draw.integer(0, V - 1)
+    expected = own_mlm_loss(state, hidden, targets).float()
+    assert_close(model.mlm_loss(hidden, targets), expected, tolerance=1e-4, hint="divided by 1 where one place is asked for")
+
+
+@pytest.mark.stub("BERT.mlm_loss")
 def test_loss_of_large_logits(impl, draw):
     model, state, C, V = random_bert(impl, draw)
     state["tokens.weight"] = state["tokens.weight"] * 1e4
@@ -498,7 +514,7 @@ def own_ece(probabilities, targets, bins):
 
 
 @pytest.mark.stub("expected_calibration_error")
-@pytest.mark.parametrize("bins", [None, 1, 4, 10])
+@pytest.mark.parametrize("bins", [None, 1, 4, 10, 40])
 def test_calibration_error_bin_by_bin(impl, draw, bins):
     N, K = draw.integer(20, 60), draw.integer(2, 5)
     probabilities, targets = draw.normal(N, K, scale=2).softmax(1), draw.integers(K, (N,))
@@ -1065,4 +1081,33 @@ VARIANTS = {
     },
     "expected_calibration_error": {"masks": ece_by_masks, "in a loop": ece_by_loop, "bucketize": ece_by_bucketize},
 }
-EQUIVALENT: dict[str, dict[str, str]] = {}
+IDS = "ids are whole numbers: there is no gradient"
+EQUIVALENT = {
+    "mask_tokens": {
+        "no_grad: others = (uniforms[2] * symbols)… -> with torch.no_grad(): others = (… 243ea6": IDS,
+        "no_grad: inputs = ids.where(~hidden, mask… -> with torch.no_grad(): inputs = i… f6ef75": IDS,
+        "no_grad: return (inputs, ids.where(asked,… -> with torch.no_grad(): return (in… 3be45a": IDS,
+        "detach: uniforms[2] -> uniforms.detach()[2]": IDS,
+        "detach: ids.where(~hidden, mask).where(~… -> ids.where(~hidden, mask).where(~… 33292e": IDS,
+        "detach: (inputs, ids.where(asked, IGNORED)) -> (inputs.detach(), ids.where(asked, IGNORED))": IDS,
+    },
+    "pool": {
+        "order: kind not in ('first', 'mean') -> kind not in ('mean', 'first')": "either is looked for",
+        "call dropped: lengths[:, None].to(hidden.dtype) -> lengths[:, None]": "a quotient has the dtype of what is floating in it",
+    },
+    "BERT.mlm_loss": {
+        "constant: logits.gather(-1, targets[asked]… -> logits.gather(-1, targets[asked]… dd9c88": "the axis has one column",
+    },
+    "macro_f1": {
+        "dim: torch.cat([predicted, targets]) -> torch.cat([predicted, targets], dim=-1)": "vectors have one axis",
+        "function: torch.cat -> torch.stack": "the smallest and the largest of all, whatever their shape",
+        "order: torch.cat([predicted, targets]) -> torch.cat([targets, predicted])": "the smallest and the largest of all",
+        "off by one: range(classes) -> range(classes + 1)": "a class more that is neither there nor predicted adds 0, and the mean is over `classes`",
+    },
+    "expected_calibration_error": {
+        "operands: right - confidence -> confidence - right": "the absolute value is taken of their sum",
+        "constant: 0 -> -1": "a vector has one axis",
+        "off by one: torch.arange(1, bins, dtype=torc… -> torch.arange(1, bins + 1, dtype=… 8aa14c": "no confidence lies above 1",
+        "dtype: (predicted == targets).double -> (predicted == targets).float": "0 and 1 are exact in both",
+    },
+}
