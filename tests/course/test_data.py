@@ -13,7 +13,7 @@ from PIL import Image
 from course.errors import CourseError
 from course.media import previews as data
 
-NAMES = ["chinese_prose", "digits", "digits_in_company", "digits_in_motion", "free_spoken_digits", "python_docs"]
+NAMES = ["chinese_prose", "digits", "digits_in_company", "digits_in_motion", "free_spoken_digits", "python_docs", "sentiment"]
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,7 @@ def test_previews_can_be_opened(aigc, tmp_path):
         "digits_in_motion.wav",
         "digits_in_motion.txt",
         "python_docs.txt",
+        "sentiment.txt",
     }
     assert {path.name for path in folder.iterdir()} == written, "nothing but whole files"
     assert all(f"wrote {folder / name}" in out.replace("\n", "") for name in written)

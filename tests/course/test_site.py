@@ -125,6 +125,7 @@ def test_both_languages_have_the_same_pages_and_sections(pages, root):
         "digits_in_motion",
         "free_spoken_digits",
         "python_docs",
+        "sentiment",
     }
 
 

@@ -59,7 +59,9 @@ def test_the_others_follow_from_256_on(impl):
 def test_text_as_gpt_2_shows_it(impl):
     alphabet = impl.byte_alphabet()
     for text, shown in ((" the", "Ġthe"), ("\n\t", "Ċĉ"), ("é", "Ã©"), ("中", "ä¸Ń")):
-        assert_equal("".join(alphabet[byte] for byte in text.encode()), shown, what=f"{text!r} as it is printed")
+        assert_equal(
+            "".join("".join(alphabet[byte : byte + 1]) for byte in text.encode()), shown, what=f"{text!r} as it is printed"
+        )
 
 
 # --- pairs -------------------------------------------------------------------------------------------------------------
