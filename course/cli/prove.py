@@ -309,10 +309,9 @@ def graded(unit: Unit) -> tuple[str, bool]:
     from course.checking.runner import fresh_seed
     from course.grading.grader import Grader, Settings
     from course.grading.submissions import Submission
-    from course.sandbox.host import probe
-    from course.sandbox.terms import REQUIRED
+    from course.sandbox.client import missing_layers
 
-    if any(reason for layer, reason in probe().items() if layer in REQUIRED):
+    if missing_layers():
         return "not graded: there is no sandbox on this host", True
     with Grader(Settings(fresh_seed())) as grader:
         row = grader.grade(Submission("solution", unit.id, unit.solution), unit)

@@ -49,11 +49,9 @@ def convert(
     for pair in itertools.pairwise(kinds):
         converter.unit_of(*pair)
     steps = out if out is not None and chain is not None and not out.suffix else None  # a folder for every step
-    if out is None and kinds[-1] != "text":
-        raise CourseError(f"{kinds[-1]} needs a file to be written to: --out result{media.KINDS[kinds[-1]][0]}")
     if steps is not None and steps.exists() and not steps.is_dir():
         raise CourseError(f"{steps} is a file: --out needs a folder, or a name with an ending")
-    if out is not None and steps is None:
+    if steps is None:
         check_out(out, kinds[-1])
 
     made = itertools.count(1)
@@ -88,19 +86,14 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Let a system of the course make something: aigc generate text/gpt "The value of" --set length=300"""
-    from course.media import files as media
     from course.media import generate as generator
 
-    units = find_units()
     if unit is None:
-        show_verbs(generator.able(units))
+        show_verbs(generator.able(find_units()))
         return
     found = find_unit(unit)
-    verb = generator.verb_of(found, units)
-    if out is None and verb.gives != "text":
-        raise CourseError(f"{verb.gives} needs a file to be written to: --out result{media.KINDS[verb.gives][0]}")
-    if out is not None:
-        check_out(out, verb.gives)
+    verb = generator.verb_of(found)
+    check_out(out, verb.gives)
     options = generator.settings(verb, chosen or (), seed)
     made = generator.make(found, verb, generator.given(verb, thing, say), options, device=device, say=say)
     if out is None:
@@ -123,10 +116,14 @@ def say(line: str) -> None:
     errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def check_out(path: Path, kind: str) -> None:
-    """Raises CourseError unless a thing of a kind can be written to a file of this name."""
+def check_out(path: Path | None, kind: str) -> None:
+    """Raises CourseError unless a thing of a kind can be written to a file of this name; a text needs none."""
     from course.media import files as media
 
+    if path is None:
+        if kind != "text":
+            raise CourseError(f"{kind} needs a file to be written to: --out result{media.KINDS[kind][0]}")
+        return
     if path.is_dir():
         raise CourseError(f"{path} is a folder: --out needs a file, such as {path}/result{media.KINDS[kind][0]}")
     if media.kind_of(path) != kind:

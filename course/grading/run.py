@@ -14,8 +14,7 @@ from course.grading.journal import JOURNAL, Journal, Row, latest, read_history, 
 from course.grading.reports import write_reports
 from course.grading.submissions import Refused, Submission, scan
 from course.grading.weights import Weights
-from course.sandbox.client import REDUCED, probe
-from course.sandbox.terms import REQUIRED
+from course.sandbox.client import REDUCED, missing_layers
 from course.units.catalogue import Unit, exercises
 
 
@@ -53,7 +52,7 @@ def grade(plan: Plan, progress: Callable[[Iterator[Row], int], Iterator[Row]]) -
     Whatever ends it early, what was graded is in the journal, and the reports are written from that. Raises CourseError.
     """
     if plan.isolation == "strict" and not plan.scheduler:
-        missing = {layer: reason for layer, reason in probe().items() if layer in REQUIRED and reason}
+        missing = missing_layers()
         if missing:
             reasons = "; ".join(f"{layer} ({reason})" for layer, reason in missing.items())
             raise CourseError(

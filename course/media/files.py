@@ -27,7 +27,6 @@ FRAME_MS, LAST_MS = 120, 900  # how long a GIF shows a frame, and its last one
 FAINT = 0.1  # less contrast is a blank page
 QUIET = 0.001  # a lower peak is silence
 SPEECH = 0.02  # of the peak; what is lower at either end is no speech
-EMPTY = "the text is empty"
 FASTER = 1.5  # a sound that is longer than one of the data set may be played so much faster
 
 Say = Callable[[str], None]
@@ -45,8 +44,9 @@ def kind_of(path: Path) -> str:
 # --- text ---
 
 
-def plain_text(source: str) -> str:
-    """A text, given as it is or as the name of a file of UTF-8, without the line end behind it. Raises CourseError if there is none."""
+def plain_text(source: str, expected: str = "") -> str:
+    """A text, given as it is or as the name of a file of UTF-8, without the line end behind it. Raises CourseError if there is none, and
+    says then what was `expected`."""
     text = source
     if source.lower().endswith(".txt"):
         try:
@@ -61,7 +61,7 @@ def plain_text(source: str) -> str:
         raise CourseError("the text is not UTF-8: type it anew, or hand in a file of UTF-8") from None
     text = text.rstrip("\r\n")
     if not text.strip():
-        raise CourseError(EMPTY)
+        raise CourseError(f"the text is empty{expected}")
     return text
 
 
@@ -69,11 +69,7 @@ def read_text(source: str, say: Say) -> str:
     """A caption, given as it is or as the name of a file of UTF-8. Raises CourseError if the data set has no such caption."""
     from reference_impl.data import digits_in_motion as motion
 
-    try:
-        text = " ".join(plain_text(source).split())
-    except CourseError as error:
-        example = f": expected a caption such as {motion.caption(3, 'left')!r}" if str(error) == EMPTY else ""
-        raise CourseError(f"{error}{example}") from None
+    text = " ".join(plain_text(source, f": expected a caption such as {motion.caption(3, 'left')!r}").split())
     try:
         motion.encode([text])  # names the word that is not known
         motion.meaning(text)

@@ -9,7 +9,7 @@ from course.checking.load import reference_module
 from course.errors import CourseError
 from course.media import files as media
 from course.media.convert import system
-from course.units.catalogue import Unit
+from course.units.catalogue import Unit, find_units
 from course.units.dependencies import names
 from reference_impl.runtime import resolve_device
 from reference_impl.verbs import Verb
@@ -21,16 +21,20 @@ Say = Callable[[str], None]
 
 def able(units: Iterable[Unit]) -> list[tuple[Unit, Verb]]:
     """The units that have a verb, with it."""
-    having = [unit for unit in units if not unit.is_concept and "VERB" in names(unit.module, unit.root)]
-    return [(unit, reference_module(unit).VERB) for unit in having]
+    return [(unit, reference_module(unit).VERB) for unit in units if has_verb(unit)]
 
 
-def verb_of(unit: Unit, units: Iterable[Unit]) -> Verb:
-    """The verb of a unit. Raises CourseError that names those of `units` that have one, if it has none."""
+def has_verb(unit: Unit) -> bool:
+    """Whether a unit has a verb, told without importing it."""
+    return not unit.is_concept and "VERB" in names(unit.module, unit.root)
+
+
+def verb_of(unit: Unit) -> Verb:
+    """The verb of a unit. Raises CourseError that names the units that have one, if it has none."""
     if unit.track == "convert":
         raise CourseError(f"{unit.id} turns one thing into another: use `aigc convert`")
-    if unit.is_concept or "VERB" not in names(unit.module, unit.root):
-        others = ", ".join(one.id for one, _ in able(units))
+    if not has_verb(unit):
+        others = ", ".join(one.id for one in find_units(unit.root) if has_verb(one))
         raise CourseError(f"{unit.id} generates nothing; these do: {others or 'none'}")
     verb: Verb = reference_module(unit).VERB
     return verb

@@ -18,14 +18,14 @@ from typing import Self
 from course.errors import CourseError
 from course.sandbox import host
 from course.sandbox.codec import WireError
-from course.sandbox.host import REDUCED, IsolationError, isolation_error, probe
+from course.sandbox.host import REDUCED, IsolationError, isolation_error, missing_layers, probe
 from course.sandbox.root import Control, Root
 from course.sandbox.session import GONE, BadReply, CellOutput, Clock, Died, Session, SessionError, Timeout
 from course.sandbox.terms import Limits
 from course.sandbox.wires import Late, Pipes, Threads
 
 __all__ = [
-    "REDUCED", "BadReply", "CellOutput", "Clock", "Died", "IsolationError", "Root", "Session", "SessionError", "Timeout", "Zygote", "probe",
+    "REDUCED", "BadReply", "CellOutput", "Clock", "Died", "IsolationError", "Root", "Session", "SessionError", "Timeout", "Zygote", "missing_layers", "probe",
 ]  # fmt: skip
 
 

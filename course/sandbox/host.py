@@ -64,6 +64,11 @@ def probe() -> dict[str, str]:
         raise IsolationError("the probe of the isolation layers ended without an answer") from None
 
 
+def missing_layers() -> dict[str, str]:
+    """The layers that strict isolation needs and this host lacks, with the reason in words. Raises IsolationError as `probe` does."""
+    return {layer: reason for layer, reason in probe().items() if layer in REQUIRED and reason}
+
+
 def library_paths() -> tuple[list[tuple[str, str]], list[str]]:
     """What a sandbox sees of the disk (interpreter's libraries, installed packages, system libraries), each with the name that it has there;
     and the packages' folders alone, by their names here."""

@@ -82,9 +82,8 @@ def test_views_and_negative_zero_and_nan_bits_survive():
 
 LAYOUTS = {
     "columns": lambda x: x.T,
-    "one column": lambda x: x.T.contiguous().T[
-        :, :1
-    ],  # as QR leaves it: an axis of one element counts as contiguous at any stride
+    # As QR leaves it: an axis of one element counts as contiguous at any stride.
+    "one column": lambda x: x.T.contiguous().T[:, :1],
     "one row of columns": lambda x: x.T.contiguous().T[:1],
     "every other": lambda x: x[::2, ::2],
     "one of many": lambda x: x[1:2, 1:2],
