@@ -13,7 +13,16 @@ from PIL import Image
 from course.errors import CourseError
 from course.media import previews as data
 
-NAMES = ["chinese_prose", "digits", "digits_in_company", "digits_in_motion", "free_spoken_digits", "python_docs", "sentiment"]
+NAMES = [
+    "chinese_prose",
+    "dates_and_amounts",
+    "digits",
+    "digits_in_company",
+    "digits_in_motion",
+    "free_spoken_digits",
+    "python_docs",
+    "sentiment",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +60,7 @@ def test_a_card_says_the_same_things_in_both_languages(root, name):
 @pytest.mark.parametrize(
     ("name", "splits"),
     [
+        ("dates_and_amounts", ["train", "test", "magnitudes", "combinations"]),
         ("digits", ["train", "test"]),
         ("digits_in_company", ["train", "test", "compositional"]),
         ("digits_in_motion", ["train", "test", "compositional"]),
@@ -74,8 +84,8 @@ def test_the_table_and_the_list(aigc, monkeypatch):
     status, out, err = aigc("data", "--json")
     listed = json.loads(out)
     assert [entry["name"] for entry in listed] == NAMES
-    assert listed[1]["licence"] == "CC BY 4.0" and listed[1]["card_zh"] == "reference_impl/data/cards/digits.zh.md"
-    assert json.loads(aigc("data", "digits", "--json")[1]) == listed[1:2]
+    assert listed[2]["licence"] == "CC BY 4.0" and listed[2]["card_zh"] == "reference_impl/data/cards/digits.zh.md"
+    assert json.loads(aigc("data", "digits", "--json")[1]) == listed[2:3]
 
 
 def test_previews_can_be_opened(aigc, tmp_path):
@@ -85,6 +95,7 @@ def test_previews_can_be_opened(aigc, tmp_path):
     assert "no preview of free_spoken_digits: the Free Spoken Digit Dataset is not part of the course" in err
     written = {
         "chinese_prose.txt",
+        "dates_and_amounts.txt",
         "digits.png",
         *(f"digits_in_company.{kind}" for kind in ("png", "gif", "wav", "txt")),
         "digits_in_motion.png",

@@ -120,6 +120,7 @@ def test_both_languages_have_the_same_pages_and_sections(pages, root):
     assert {path for path in english if path.parts[0] == "questions"} == expected
     assert {path.stem for path in english if path.parts[0] == "data"} == {
         "chinese_prose",
+        "dates_and_amounts",
         "digits",
         "digits_in_company",
         "digits_in_motion",
