@@ -27,8 +27,7 @@ from specimens import STUB, UNIT
 from course.authoring.build import compose, fill, to_json
 from course.checking.load import filled_cells
 from course.paths import write_atomic
-from course.sandbox.client import probe
-from course.sandbox.terms import REQUIRED
+from course.sandbox.client import missing_layers
 from course.units.catalogue import find_unit
 
 ALL = {**specimens.ALL, **clocks.ALL}
@@ -36,7 +35,7 @@ HONEST = 20
 CHANGING = "door-changing"
 CALL_SECONDS = 3
 
-MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
+MISSING = list(missing_layers())
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"strict isolation is not to be had here, missing: {MISSING}")
 
 

@@ -10,10 +10,9 @@ from course.checking.load import impl_from
 from course.checking.runner import load_suite, run, stub_status
 from course.grading.grader import Grader, Settings
 from course.grading.submissions import find_submissions
-from course.sandbox.client import probe
-from course.sandbox.terms import REQUIRED
+from course.sandbox.client import missing_layers
 
-MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
+MISSING = list(missing_layers())
 WORDS = {"P": "passed", "F": "failed", "T": "todo"}
 
 

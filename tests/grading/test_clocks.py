@@ -18,11 +18,10 @@ from course.grading import grader as grading
 from course.grading import judging, limits, pool
 from course.grading.grader import JUDGING, READING, STARTING, Grader, Settings
 from course.grading.submissions import Submission
-from course.sandbox.client import Root, Session, probe
-from course.sandbox.terms import REQUIRED
+from course.sandbox.client import Root, Session, missing_layers
 from course.units.catalogue import find_unit
 
-MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
+MISSING = list(missing_layers())
 strict = pytest.mark.skipif(bool(MISSING), reason=f"strict isolation is not to be had here, missing: {MISSING}")
 
 RIGHT = """

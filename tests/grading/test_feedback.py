@@ -10,12 +10,11 @@ from markdown_it import MarkdownIt
 
 from course.authoring.build import compose, fill, to_json
 from course.grading.feedback import NOTE, compare, markdown, without_links
-from course.sandbox.client import CellOutput, probe
-from course.sandbox.terms import REQUIRED
+from course.sandbox.client import CellOutput, missing_layers
 from course.units.catalogue import find_unit
 
 UNIT = "text/attention"  # whose demo is the quickest
-MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
+MISSING = list(missing_layers())
 FIGURE = (("image/png", "text/plain"), "<Figure size 1200x540 with 2 Axes>")
 
 # Answers to a stub that the demo calls; the others are right.

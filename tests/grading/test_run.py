@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from course.authoring.build import compose, fill, to_json
-from course.sandbox.client import probe
-from course.sandbox.terms import REQUIRED
+from course.sandbox.client import missing_layers
 from course.units.catalogue import exercises, find_unit
 
 UNIT = "image/vae"
 LEARNERS = 9
 MARKS = {"right": "6", "half_done": "3", "wrong": "0"}
-MISSING = [layer for layer, reason in probe().items() if layer in REQUIRED and reason]
+MISSING = list(missing_layers())
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"strict isolation is not to be had here, missing: {MISSING}")
 
 
